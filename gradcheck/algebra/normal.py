@@ -1,0 +1,206 @@
+"""Rewriting a bound term without changing its value.
+
+Each rule is sound at every size: delta elimination (union-find; a free letter represents its class),
+merging equal factors into one power, and a summed letter that occurs in no factor as a factor of its
+axis size. Merging may cancel a tensor; what must then not be zero is recorded as a condition.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from gradcheck.algebra.shapes import is_broadcast, is_number
+from gradcheck.algebra.terms import Factor, Term, free_alphabet, multiply_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gradcheck.algebra.terms import Expression
+
+
+def normalise(expression: Expression) -> Expression:
+    """An equal expression: each term rewritten, like terms collected, zero terms dropped."""
+    terms = [normalise_term(t, expression.output) for t in expression.terms]
+    return replace(expression, terms=tuple(collect(terms)))
+
+
+def normalise_term(term: Term, output: tuple[str, ...]) -> Term:
+    """The normal form of one term (up to the names of its summed letters, made canonical here)."""
+    term = merge_factors(eliminate_deltas(term, output))
+    return name_summed(count_unused(term, output), output)
+
+
+def eliminate_deltas(term: Term, output: tuple[str, ...]) -> Term:
+    """The term without any delta that touches a summed letter.
+
+    Deltas among free letters stay, as a star around the first of each class.
+    """
+    free = set(output)
+    deltas = list(term.deltas)
+    changed = True
+    while changed:
+        changed = False
+        for pair in deltas:
+            rename = _elimination(pair, free, term.axes)
+            if rename is None:
+                continue
+            deltas.remove(pair)
+            term = replace(term, deltas=tuple(deltas)).renamed(rename)
+            deltas = list(term.deltas)
+            changed = True
+            break
+    return _star(term, output)
+
+
+def _elimination(
+    pair: tuple[str, str], free: set[str], axes: dict[str, str] | object
+) -> dict[str, str] | None:
+    """The renaming that removes a delta: nothing to rename where both letters are one already."""
+    a, b = pair
+    if a == b:
+        return {}
+    for gone, kept in ((b, a), (a, b)):
+        # Σ_p δ[p,r] f[p] over p on axis n is not f[r] where r, on #n, may have size 1.
+        narrows = is_broadcast(axes[kept]) and not is_broadcast(axes[gone])  # type: ignore[index]
+        if gone not in free and not narrows:
+            return {gone: kept}
+    return None
+
+
+def _star(term: Term, output: tuple[str, ...]) -> Term:
+    """Deltas among free letters as (first, other) pairs, and factors on the first."""
+    order = {s: i for i, s in enumerate(output)}
+    parent: dict[str, str] = {}
+
+    def find(s: str) -> str:
+        while parent.get(s, s) != s:
+            s = parent[s]
+        return s
+
+    kept = []
+    for a, b in term.deltas:
+        mixed = is_broadcast(term.axes[a]) != is_broadcast(term.axes[b])
+        if a not in order or b not in order or mixed:
+            kept.append((a, b) if order.get(a, 99) <= order.get(b, 99) else (b, a))
+            continue
+        first, other = sorted((find(a), find(b)), key=order.__getitem__)
+        parent[other] = first
+    star = [(find(s), s) for s in output if find(s) != s]
+    moved = term.renamed({s: find(s) for s in output})
+    return replace(moved, deltas=tuple(sorted([*star, *dict.fromkeys(kept)])), axes=term.axes)
+
+
+def merge_factors(term: Term) -> Term:
+    """Equal factors as one power; a tensor that cancels leaves the condition that it is not 0."""
+    powers: dict[tuple[object, ...], list[Factor]] = defaultdict(list)
+    for factor in term.factors:
+        powers[factor.base].append(factor)
+    factors, conditions = [], set(term.conditions)
+    for group in powers.values():
+        total = sum((f.power for f in group), Fraction(0))
+        if any(f.power < 0 for f in group) and total >= 0:
+            shown = (
+                group[0].name
+                if group[0].function is None
+                else f"{group[0].function}({group[0].name})"
+            )
+            conditions.add(f"{shown} ≠ 0")
+        if total:
+            factors.append(replace(group[0], power=total))
+    return replace(term, factors=tuple(factors), conditions=frozenset(conditions))
+
+
+def count_unused(term: Term, output: tuple[str, ...]) -> Term:
+    """A summed letter that occurs nowhere is a factor of its axis size."""
+    occurring = {*output, *term.letters()}
+    sizes, coefficient = term.sizes, term.coefficient
+    for letter, axis in term.axes.items():
+        if letter in occurring:
+            continue
+        if is_number(axis):
+            coefficient *= int(axis)
+        else:
+            sizes = multiply_sizes(sizes, ((axis, Fraction(1)),))
+    axes = {s: axis for s, axis in term.axes.items() if s in occurring}
+    return replace(term, sizes=sizes, coefficient=coefficient, axes=axes)
+
+
+def name_summed(term: Term, output: tuple[str, ...]) -> Term:
+    """Summed letters named in the order in which sorted factors mention them.
+
+    Equal names prove terms equal; terms that are equal under a subtler renaming merely stay apart.
+    """
+    free = set(output)
+    ordered = sorted(term.factors, key=lambda f: _shape_key(f, free))
+    summed: dict[str, None] = {}
+    for factor in ordered:
+        summed.update((s, None) for s in factor.letters if s is not None and s not in free)
+    for pair in term.deltas:
+        summed.update((s, None) for s in pair if s not in free)
+    fresh = free_alphabet(output)
+    renamed = replace(term, factors=tuple(ordered)).renamed(dict(zip(summed, fresh, strict=False)))
+    return replace(renamed, factors=tuple(sorted(renamed.factors, key=_factor_key)))
+
+
+def _shape_key(factor: Factor, free: set[str]) -> tuple[object, ...]:
+    letters = tuple(s if s in free else "~" for s in (x or "·" for x in factor.letters))
+    return (factor.name, factor.function or "", factor.power, letters)
+
+
+def _factor_key(factor: Factor) -> tuple[object, ...]:
+    return (
+        factor.name,
+        factor.function or "",
+        factor.power,
+        tuple(x or "·" for x in factor.letters),
+    )
+
+
+def collect(terms: Iterable[Term]) -> list[Term]:
+    """Like terms added; zeros dropped; the order of first appearance kept."""
+    sums: dict[tuple[object, ...], Term] = {}
+    for term in terms:
+        key = (term.sizes, term.factors, term.deltas)
+        seen = sums.get(key)
+        if seen is None:
+            sums[key] = term
+            continue
+        sums[key] = replace(
+            seen,
+            coefficient=seen.coefficient + term.coefficient,
+            conditions=seen.conditions | term.conditions,
+        )
+    kept = [t for t in sums.values() if t.coefficient]
+    return kept or [_zero(t) for t in list(sums.values())[:1]]
+
+
+def _zero(term: Term) -> Term:
+    """Zero, which still knows the axes of its letters."""
+    return Term(Fraction(0), axes=term.axes, location=term.location, conditions=term.conditions)
+
+
+def resolve_broadcast(term: Term, shapes: dict[str, tuple[str, ...]], single: set[str]) -> Term:
+    """The term at sizes where each broadcast axis is known to be 1 (in `single`) or its base's.
+
+    A factor's letter on a `#n` axis of size 1 becomes None (its first entry), and a delta that such
+    a letter belongs to is 1.
+    """
+    if not any(is_broadcast(a) for a in term.axes.values()) and not any(
+        is_broadcast(a) for f in term.factors for a in shapes.get(f.name, ())
+    ):
+        return term
+    factors = tuple(_first_entry(f, shapes, single) for f in term.factors)
+    deltas = tuple(pair for pair in term.deltas if not any(term.axes[s] in single for s in pair))
+    axes = {s: a if a in single else a.removeprefix("#") for s, a in term.axes.items()}
+    return replace(term, factors=factors, deltas=deltas, axes=axes)
+
+
+def _first_entry(factor: Factor, shapes: dict[str, tuple[str, ...]], single: set[str]) -> Factor:
+    shape = shapes.get(factor.name, ())
+    letters = tuple(
+        None if i < len(shape) and shape[i] in single else s for i, s in enumerate(factor.letters)
+    )
+    return replace(factor, letters=letters)

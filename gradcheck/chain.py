@@ -1,0 +1,547 @@
+"""Chains: specs composed by the chain rule, as a graph of calls.
+
+`a >> b` feeds the output of a into the first input of b; calling a spec on names and chains makes any
+graph. The same name is the same variable, and its gradient sums over all paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from gradcheck.algebra.compose import compose, identity, lift, rename_operands, vjp_of
+from gradcheck.algebra.normal import normalise
+from gradcheck.algebra.notation import einsum, ones
+from gradcheck.algebra.shapes import DOTS, at_rank, leading_axes, rank_in
+from gradcheck.algebra.terms import Expression, Term, as_fraction, free_alphabet
+from gradcheck.domains import Domain, constant, real
+from gradcheck.errors import SpecError, UsageError
+from gradcheck.evaluation import evaluate
+from gradcheck.graph import Layout, arrange
+from gradcheck.operation import Claim, Operation, with_operand
+from gradcheck.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gradcheck.algebra.shapes import Shape
+    from gradcheck.domains import Parameter
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """An operation applied to variables and to the results of other calls.
+
+    Attributes:
+        operation: What is applied.
+        arguments: For each input, the name of a variable or the call whose result is fed in.
+        params: For each parameter, its name in the chain or a fixed value.
+        where: A condition on the operation's axes and parameters, at this place.
+    """
+
+    operation: Operation
+    arguments: dict[str, str | Call]
+    params: dict[str, Any]
+    where: str | None = None
+
+
+def apply(
+    operation: Operation, args: tuple[Any, ...], names: Mapping[str, Any], where: str | None
+) -> Chain:
+    """`operation(*args, **names)`: the chain that a call stands for.
+
+    Raises:
+        SpecError: For too many arguments, an unknown name, an argument that is neither a name nor a
+            chain, or a chain fed into an input that is constant by nature.
+    """
+    if len(args) > len(operation.inputs):
+        raise SpecError(
+            f"{operation.name} takes {len(operation.inputs)} inputs and got {len(args)}",
+            hint=f"its inputs are {', '.join(operation.inputs)}",
+        )
+    given = dict(zip(operation.inputs, args, strict=False))
+    for name, value in names.items():
+        if name in given or name not in {**operation.inputs, **operation.params}:
+            known = ", ".join([*operation.inputs, *operation.params])
+            why = "is given twice" if name in given else "is no input or parameter"
+            raise SpecError(f"{name!r} {why} of {operation.name}", hint=f"it takes {known}")
+        given[name] = value
+    arguments = {n: _argument(operation, n, given.get(n, n)) for n in operation.inputs}
+    params = {n: given.get(n, n) for n in operation.params}
+    return Chain(Call(operation, arguments, params, where))
+
+
+def _argument(operation: Operation, name: str, value: Any) -> str | Call:
+    if isinstance(value, str):
+        if not value.isidentifier():
+            raise SpecError(f"{value!r} is no name for a variable", hint="use a Python identifier")
+        return value
+    if isinstance(value, Spec):
+        value = value()
+    if not isinstance(value, Chain):
+        raise SpecError(
+            f"input {name!r} of {operation.name} is given {value!r}",
+            hint='give the name of a variable ("x") or a chain; arrays come when it is evaluated',
+        )
+    if not operation.inputs[name].differentiable and value.differentiable:
+        raise SpecError(
+            f"input {name!r} of {operation.name} is {operation.inputs[name].describe()}, a constant, "
+            f"but is fed from {value.name}, which depends on {', '.join(value.differentiable)}",
+            hint="gradients would stop here; declare the input differentiable and derive for it",
+        )
+    return value.root
+
+
+def link(first: Operation, second: object) -> Chain:
+    """`first >> second`.
+
+    Raises:
+        SpecError: Where both own a name, saying how to write the chain as a call.
+    """
+    if not isinstance(second, Operation):
+        raise SpecError(f"{second!r} is no spec and no chain", hint="chain specs: a >> b")
+    left = first if isinstance(first, Chain) else first()
+    slot, *others = second.inputs
+    own = (
+        [*second.inputs, *second.params] if isinstance(second, Chain) else [*others, *second.params]
+    )
+    clash = [n for n in own if n != slot and n in left.layout.taken]
+    if clash:
+        raise _clash(left, second, clash[0], others)
+    return _substitute(second, slot, left)
+
+
+def _clash(left: Chain, second: Operation, name: str, others: list[str]) -> SpecError:
+    shown = ", ".join(f'"{n}2"' if n in left.layout.taken else f'"{n}"' for n in others)
+    return SpecError(
+        f"{left.name} and {second.name} both own the name {name!r}",
+        hint=f'write {second.name}({left.name}, {shown}) to name them apart, or give both "{name}" '
+        "there to share one variable",
+    )
+
+
+def _substitute(second: Operation, slot: str, left: Chain) -> Chain:
+    """The second operation with its first input fed; inside a chain, wherever that name occurs."""
+    if not isinstance(second, Chain):
+        return apply(second, (left,), {}, None)
+    copies: dict[int, Call] = {}
+
+    def copy(call: Call) -> Call:
+        if id(call) not in copies:
+            arguments = {
+                n: copy(v) if isinstance(v, Call) else (left.root if v == slot else v)
+                for n, v in call.arguments.items()
+            }
+            copies[id(call)] = replace(call, arguments=arguments)
+        return copies[id(call)]
+
+    return Chain(copy(second.root))
+
+
+def combine(first: Operation, second: object, sign: int) -> Chain:
+    """`first + second` or `first - second`, for chains whose results have the same shape."""
+    if not isinstance(second, Operation):
+        raise SpecError(
+            f"{first.name} and {second!r} cannot be added", hint="add chains, such as two losses"
+        )
+    chains = [op if isinstance(op, Chain) else op() for op in (first, second)]
+    shapes = [c.outputs[c.result] for c in chains]
+    if len(shapes[0]) != len(shapes[1]):
+        raise SpecError(
+            f"{chains[0].name} gives shape {' '.join(shapes[0])!r} and {chains[1].name} gives "
+            f"{' '.join(shapes[1])!r}",
+            hint="only results of one shape are added",
+        )
+    return apply(_elementwise(len(shapes[0]), sign), tuple(chains), {}, None)
+
+
+def scaled(operation: Operation, factor: object) -> Chain:
+    """A rational multiple of a chain's result, such as a weight of a penalty."""
+    number = as_fraction(factor, "the factor of a chain")
+    chain = operation if isinstance(operation, Chain) else operation()
+    return apply(_multiple(len(chain.outputs[chain.result]), number), (chain,), {}, None)
+
+
+def _elementwise(rank: int, sign: int) -> Spec:
+    shape, one = _delta(rank)
+
+    def forward(_xp: Any, a: Any, b: Any) -> Any:
+        """The sum (or difference) of two results."""
+        return a + b if sign > 0 else a - b
+
+    return Spec(
+        forward,
+        inputs={"a": real(shape), "b": real(shape)},
+        output={"total": shape},
+        jacobian={"a": one, "b": sign * one},
+        source="linearity of the derivative",
+        name="plus" if sign > 0 else "minus",
+    )
+
+
+def _multiple(rank: int, factor: Fraction) -> Spec:
+    shape, one = _delta(rank)
+
+    def forward(_xp: Any, a: Any) -> Any:
+        """A rational multiple of a result."""
+        return a * factor.numerator / factor.denominator
+
+    return Spec(
+        forward,
+        inputs={"a": real(shape)},
+        output={"scaled": shape},
+        jacobian={"a": factor * one},
+        source="linearity of the derivative",
+        name=f"({factor})·",
+    )
+
+
+def _delta(rank: int) -> tuple[str, Expression]:
+    """A shape of that rank and the identity Jacobian on it."""
+    axes = [f"i{k}" for k in range(rank)]
+    bound = identity("a", tuple(axes))
+    letters = bound.output
+    if not rank:
+        return "", einsum("->", ones)
+    pattern = ",".join(a + b for a, b in bound.terms[0].deltas) + "->" + "".join(letters)
+    from gradcheck.algebra.notation import delta
+
+    return " ".join(axes), einsum(pattern, *[delta] * rank)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A call in its place: the chain's names for its arguments, and its local derivatives.
+
+    Attributes:
+        call: The call.
+        names: The chain's name for each name of the operation.
+        local: For each argument variable, the sum of ∂result/∂slot over the slots it feeds.
+        rank: How many of the chain's axes the operation's `...` stands for here.
+    """
+
+    call: Call
+    names: dict[str, str]
+    result: str
+    leading: tuple[str, ...]
+    local: dict[str, Expression | None] = field(default_factory=dict)
+
+
+class Chain(Operation):
+    """Specs composed by the chain rule; usable wherever a spec is.
+
+    Attributes:
+        nodes: The calls in the order in which they run, each with its local derivatives.
+    """
+
+    def __init__(self, root: Call) -> None:
+        self.root = root
+        self.layout: Layout = arrange(root)
+        self.native, self.source, self.doc, self.location = {}, "", "", None
+        self.name = _shown(root)
+        self.nodes = [self._node(i, call) for i, call in enumerate(self.layout.calls)]
+        self.inputs = self._inputs()
+        self.params = self._params()
+        self.shapes = dict(self.layout.shapes)
+        self.outputs = {self.nodes[-1].result: self.shapes[self.nodes[-1].result]}
+        self.one_hot = {
+            node.names[n]: self._below(i, axis, node)
+            for i, node in enumerate(self.nodes)
+            for n, axis in node.call.operation.one_hot.items()
+        }
+        self.where = tuple(self._conditions())
+
+    # ------------------------------------------------------------------ assembling
+
+    def _node(self, index: int, call: Call) -> Node:
+        names = self.layout.names[index]
+        operation = call.operation
+        node = Node(call, names, names[operation.result], self.layout.leading[index])
+        for slot in operation.inputs:
+            if not operation.inputs[slot].differentiable:
+                continue
+            variable = names[slot]
+            local = self._local(index, node, slot)
+            known = node.local.get(variable, _NONE)
+            if known is _NONE:
+                node.local[variable] = local
+            elif known is None or local is None:
+                node.local[variable] = None
+            else:
+                node.local[variable] = _sum(known, local)
+        return node
+
+    def _local(self, index: int, node: Node, slot: str) -> Expression | None:
+        operation = node.call.operation
+        expression = operation.slice_derivative(operation.result, slot)
+        if expression is None:
+            return None
+        split = len([d for d in operation.shapes[operation.result] if d != DOTS])
+        placeholders = tuple(f"...{k}" for k in range(len(node.leading)))
+        expression = lift(
+            expression, split, placeholders, operation.dotted, of=operation.result, to=slot
+        )
+        axes = self.layout.axis_of(index)
+        renamed = rename_operands(expression, self._operand_names(node), axes)
+        title = tuple((node.names.get(n, n), k) for n, k in expression.title)
+        return normalise(replace(renamed, title=title))
+
+    def _operand_names(self, node: Node) -> dict[str, str]:
+        fixed = {n: v for n, v in node.call.params.items() if not isinstance(v, str)}
+        return {**node.names, **{n: f"{node.result}.{n}" for n in fixed}}
+
+    def _inputs(self) -> dict[str, Domain]:
+        found: dict[str, list[Domain]] = {}
+        for index, node in enumerate(self.nodes):
+            for slot, value in node.call.arguments.items():
+                if isinstance(value, str):
+                    domain = node.call.operation.inputs[slot]
+                    axes = self.layout.axis_of(index)
+                    names = {a: axes(a) for a in self.layout.axes_of_call(index)} | node.names
+                    domain = replace(domain.renamed(names), shape=self.layout.shapes[value])
+                    found.setdefault(value, []).append(domain)
+        return {name: _strictest(name, domains) for name, domains in found.items()}
+
+    def _params(self) -> dict[str, Parameter]:
+        params: dict[str, Parameter] = {}
+        for node in self.nodes:
+            for name, value in node.call.params.items():
+                if isinstance(value, str):
+                    params.setdefault(value, node.call.operation.params[name])
+        return params
+
+    def _below(self, index: int, axis: str, node: Node) -> str:
+        if axis in node.call.operation.params:
+            return node.names[axis]
+        return self.layout.axis_of(index)(axis)
+
+    def _conditions(self) -> Iterator[str]:
+        from gradcheck.algebra.conditions import rename_condition
+
+        for index, node in enumerate(self.nodes):
+            axes = self.layout.axis_of(index)
+            rename = {a: axes(a) for a in self.layout.axes_of_call(index)}
+            rename.update({n: v for n, v in node.names.items() if n in node.call.operation.params})
+            texts = [*node.call.operation.where, *([node.call.where] if node.call.where else [])]
+            yield from (rename_condition(text, rename) for text in texts)
+
+    # ------------------------------------------------------------------ derivatives
+
+    def claims(self) -> list[Claim]:
+        """One claim an input that is differentiable: composed, or missing where a link has none."""
+        result = self.result
+        return [
+            Claim(result, n, "chain" if self._complete(n) else "missing", n)
+            for n in self.differentiable
+        ]
+
+    def _complete(self, name: str) -> bool:
+        active = self._active(name)
+        return all(
+            node.local[v] is not None for node in self.nodes for v in node.local if v in active
+        )
+
+    def _active(self, name: str) -> set[str]:
+        """The variables that depend on one."""
+        active = {name}
+        for node in self.nodes:
+            if any(v in active for v in node.local):
+                active.add(node.result)
+        return active
+
+    @property
+    def jacobian(self) -> Jacobians:
+        """∂result/∂variable by variable: inputs, and intermediate results too."""
+        return Jacobians(self)
+
+    def slice_derivative(self, output: str, name: str) -> Expression | None:
+        """Σ over all paths of the products of local derivatives, deltas eliminated."""
+        cache = self.__dict__.setdefault("_composed", {})
+        if (output, name) not in cache:
+            cache[output, name] = self._compose(output, name)
+        return cache[output, name]  # type: ignore[no-any-return]
+
+    def _compose(self, output: str, name: str) -> Expression | None:
+        if name not in self.shapes or name in self.params or output not in self.shapes:
+            return None
+        active = self._active(name)
+        sums = {output: identity(output, self._dims(output))}
+        for node in reversed(self.nodes):
+            outer = sums.get(node.result)
+            if outer is None or node.result == name:
+                continue
+            for variable, local in node.local.items():
+                if variable not in active:
+                    continue
+                if local is None:
+                    return None
+                path = compose(outer, local, len(self._dims(node.result)))
+                sums[variable] = _sum(sums[variable], path) if variable in sums else path
+        if name in sums:
+            return sums[name]
+        return self._zero(output, name) if name in self.inputs else None
+
+    def _zero(self, output: str, name: str) -> Expression:
+        """The derivative with respect to a variable that the result does not depend on."""
+        shape = (*self._dims(output), *self._dims(name))
+        letters = tuple(s for s, _ in zip(free_alphabet(()), shape, strict=False))
+        term = Term(Fraction(0), axes=dict(zip(letters, shape, strict=True)))
+        title = ((output, len(self._dims(output))), (name, len(self._dims(name))))
+        return Expression(letters, (term,), title)
+
+    def _dims(self, name: str) -> Shape:
+        return tuple(d for d in self.shapes[name] if d != DOTS)
+
+    def links(self, name: str) -> list[str]:
+        """The chain rule as nested einsum patterns, one line a path: `'pq,pqrs,rstu->tu'`."""
+        from gradcheck.graph import paths
+
+        return paths(self, name)
+
+    # ------------------------------------------------------------------ evaluation
+
+    def environment(self, xp: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Every variable by name: inputs, parameters, intermediate results and residuals."""
+        known = dict(values)
+        for node in self.nodes:
+            operation = node.call.operation
+            inner = {n: known[node.names[n]] for n in operation.inputs}
+            for n, v in node.call.params.items():
+                inner[n] = known[v] if isinstance(v, str) else v
+                if not isinstance(v, str):
+                    known[f"{node.result}.{n}"] = v
+            produced = operation.environment(xp, inner)
+            known.update({node.names[n]: v for n, v in produced.items() if n not in inner})
+        return known
+
+    def pull(
+        self, prepared: Any, ops: Any, cotangent: Any, names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """Reverse accumulation, link by link: each link contracts its own letters."""
+        rank = rank_in(prepared.sizes)
+        active = set().union(*(self._active(n) for n in names))
+        sums: dict[str, Any] = {self.result: cotangent}
+        for index, node in reversed(list(enumerate(self.nodes))):
+            if node.result not in sums:
+                continue
+            for variable, local in node.local.items():
+                if variable in active and local is not None:
+                    step = self._pullback(index, variable, local, rank)
+                    seeded = with_operand(prepared, f"d({node.result})", sums[node.result])
+                    part = evaluate(step, seeded, ops)
+                    sums[variable] = sums[variable] + part if variable in sums else part
+        return {
+            n: sums[n] if n in sums else ops.zeros(self._extents(n, prepared), prepared.like)
+            for n in names
+        }
+
+    def _extents(self, name: str, prepared: Any) -> tuple[int, ...]:
+        return tuple(prepared.extent(a) for a in prepared.shapes[name])
+
+    def _pullback(self, index: int, variable: str, local: Expression, rank: int) -> Expression:
+        cache = self.__dict__.setdefault("_pullbacks", {})
+        key = (index, variable, rank)
+        if key not in cache:
+            node = self.nodes[index]
+            split = len(self._dims(node.result))
+            lifted = lift(
+                local, split, leading_axes(rank), self.dotted, of=node.result, to=variable
+            )
+            cache[key] = vjp_of(lifted, node.result, len(at_rank(self.shapes[node.result], rank)))
+        return cache[key]  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<Chain {self.name}>"
+
+
+_NONE: Any = object()
+
+
+class Jacobians(dict[str, Expression]):
+    """The composed derivatives of a chain, made when they are asked for."""
+
+    def __init__(self, chain: Chain) -> None:
+        super().__init__()
+        self._chain = chain
+
+    def __missing__(self, name: str) -> Expression:
+        expression = self._chain.slice_derivative(self._chain.result, name)
+        if expression is None:
+            known = ", ".join(self._chain.shapes)
+            raise UsageError(
+                f"{self._chain.name} has no derivative with respect to {name!r}; its variables are {known}"
+            )
+        self[name] = expression
+        return expression
+
+    def keys(self) -> Any:
+        """The inputs that a derivative is claimed for."""
+        return {c.input: None for c in self._chain.claims() if c.form != "missing"}.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def items(self) -> Any:
+        """Pairs of input and expression."""
+        return [(n, self[n]) for n in self.keys()]
+
+
+def _sum(left: Expression, right: Expression) -> Expression:
+    from gradcheck.algebra.compose import relabel
+
+    return normalise(left + relabel(right, left.output))
+
+
+def _strictest(name: str, domains: list[Domain]) -> Domain:
+    """One variable in several places lives in the narrowest of their domains."""
+    order = (
+        "dependent",
+        "strategy",
+        "labels",
+        "integers",
+        "one_hot",
+        "mask",
+        "probability",
+        "positive",
+    )
+    ranked = sorted(
+        domains,
+        key=lambda d: (
+            order.index(d.kind) if d.kind in order else len(order),
+            d.lo is None and d.hi is None,
+            any(x.startswith("#") for x in d.shape),
+        ),
+    )
+    best = ranked[0]
+    kinds = {d.kind for d in domains} & {"labels", "integers"}
+    if kinds and len({d.kind for d in domains}) > 1:
+        raise SpecError(
+            f"{name!r} is {domains[0].describe()} in one place and {domains[1].describe()} in another",
+            hint="give the two variables different names",
+        )
+    natural = [d for d in domains if d.differentiable]
+    if natural and not best.differentiable and best.kind not in ("labels", "integers"):
+        mixed = replace(natural[0], shape=best.shape)
+        return constant(mixed) if all(not d.differentiable for d in domains) else mixed
+    return best
+
+
+def _shown(call: Call) -> str:
+    """The chain as one would write it."""
+    values = list(call.arguments.items())
+    (slot, first), rest = values[0], values[1:]
+    plain = all(v == n for n, v in rest) and not call.where
+    fixed = [f"{n}={v!r}" for n, v in call.params.items() if v != n]
+    if call.operation.name in ("plus", "minus"):
+        parts = [_shown(v) if isinstance(v, Call) else str(v) for _, v in values]
+        return f" {'+' if call.operation.name == 'plus' else '-'} ".join(parts)
+    if isinstance(first, Call) and plain and not fixed and "(" not in (left := _shown(first)):
+        return f"{left} >> {call.operation.name}"
+    if first == slot and plain and not fixed:
+        return call.operation.name
+    shown = [_shown(v) if isinstance(v, Call) else f'"{v}"' for _, v in values]
+    return f"{call.operation.name}({', '.join([*shown, *fixed])})"

@@ -1,0 +1,147 @@
+"""Comparing a claim with an oracle's answer, entry by entry, under the derived bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from gradcheck.checking.problem import Evaluated
+    from gradcheck.oracles import Answer
+
+# Where the bound exceeds this part of the largest entry, the example says too little to be counted.
+WEAK = 1e-3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One claim against one answer at one example.
+
+    Attributes:
+        wrong: Where the claim differs from the oracle beyond the bound.
+        ratio: |claim − oracle| in units of the bound, per entry.
+        kinks: The entries at which the one-sided derivatives differ.
+        outliers: The entries at which the oracle, not the claim, leaves the carried derivative.
+        weak: Whether the bound is too wide for the example to count.
+        skipped: Why the example does not count at all; empty if it does.
+        kind: "overflow" or "forward", where that is what went wrong.
+    """
+
+    wrong: np.ndarray
+    ratio: np.ndarray
+    tolerance: np.ndarray
+    kinks: int = 0
+    outliers: int = 0
+    weak: bool = False
+    skipped: str = ""
+    kind: str = ""
+    notices_zero: bool = False
+    notices_ones: bool = False
+    notices_signs: list[bool] = field(default_factory=list)
+
+    @property
+    def refutes(self) -> bool:
+        """Whether the claim is wrong here."""
+        return bool(self.kind == "forward" or self.wrong.any())
+
+    @property
+    def worst(self) -> float:
+        """The worst error in units of its bound."""
+        return float(self.ratio.max()) if self.ratio.size else 0.0
+
+
+def compare(
+    evaluated: Evaluated, answer: Answer, dtype: str, *, native: bool = False
+) -> Comparison:
+    """The claim against one oracle at one example."""
+    with np.errstate(all="ignore"):
+        return _compare(evaluated, answer, dtype, native=native)
+
+
+def _compare(evaluated: Evaluated, answer: Answer, dtype: str, *, native: bool) -> Comparison:
+    claim = evaluated.claim.astype(np.float64)
+    oracle = np.asarray(answer.jacobian, np.float64)
+    none = np.zeros(claim.shape, bool)
+    if oracle.shape != claim.shape:
+        oracle = oracle.reshape(claim.shape)
+    if not np.all(np.isfinite(answer.value)):
+        return Comparison(none, np.zeros(0), none, skipped="the oracle's forward is not finite")
+    if native and (gap := _forward_gap(evaluated, answer)):
+        return Comparison(none, np.zeros(0), none, kind="forward", skipped=gap)
+    tolerance = evaluated.tolerance + (0.0 if answer.error is None else answer.error)
+    tolerance = np.where(np.isnan(tolerance), np.inf, tolerance)
+    wrong, outlier, kinks = _judge(evaluated, claim, oracle, tolerance)
+    overflow = _overflow(claim, oracle, dtype)
+    usable = np.isfinite(claim) & np.isfinite(oracle)
+    if not usable.all() and not overflow.any() and not (wrong & usable).any():
+        return Comparison(none, np.zeros(0), tolerance, skipped="the derivative is not finite")
+    wrong = (wrong & usable) | overflow
+    gap = np.abs(claim - oracle)
+    ratio = np.where(usable & ~outlier & ~kinks, np.where(gap == 0, 0.0, gap / tolerance), 0.0)
+    ratio = np.where(overflow, np.inf, np.where(kinks & wrong, np.inf, ratio))
+    return Comparison(
+        wrong,
+        ratio,
+        tolerance,
+        kinks=int(kinks.sum()),
+        outliers=int(outlier.sum()),
+        weak=_is_weak(oracle, tolerance),
+        kind="overflow" if overflow.any() else "",
+        notices_zero=bool((np.abs(oracle) > tolerance).any()),
+        notices_ones=bool((np.abs(oracle - 1) > tolerance).any()),
+        notices_signs=[bool((2 * t > tolerance).any()) for t in evaluated.terms],
+    )
+
+
+def _forward_gap(evaluated: Evaluated, answer: Answer) -> str:
+    """What a native implementation computes that the forward does not, if anything."""
+    value, error = evaluated.output
+    theirs = np.asarray(answer.value, np.float64)
+    if theirs.shape != value.shape:
+        return f"the native implementation gives shape {theirs.shape}, the forward {value.shape}"
+    off = np.abs(theirs - value) > 2 * error
+    if not off.any():
+        return ""
+    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    return (
+        f"the native implementation computes another function: at {list(place)} it gives "
+        f"{theirs[place]:.6g} where the forward gives {value[place]:.6g}"
+    )
+
+
+def _judge(
+    evaluated: Evaluated, claim: np.ndarray, oracle: np.ndarray, tolerance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which entries of the claim are wrong, which of the oracle, and which lie at a kink."""
+    wrong = np.abs(claim - oracle) > tolerance
+    none = np.zeros(claim.shape, bool)
+    truth = evaluated.truth
+    if truth is None:
+        return wrong, none, none
+    low, high = truth.lower - evaluated.bound, truth.upper + evaluated.bound
+    kinks = (truth.upper - truth.lower) > 2 * truth.error * (1 + 1e-9)
+    claim_fits = (claim >= low) & (claim <= high)
+    oracle_fits = (oracle >= truth.lower - truth.error) & (oracle <= truth.upper + truth.error)
+    # At a kink any element between the one-sided derivatives is a derivative.
+    wrong = np.where(kinks, ~claim_fits, wrong)
+    outlier = wrong & claim_fits & ~oracle_fits & np.isfinite(oracle) & np.isfinite(low + high)
+    return wrong & ~outlier, outlier, kinks
+
+
+def _overflow(claim: np.ndarray, oracle: np.ndarray, dtype: str) -> np.ndarray:
+    """A claim that is not finite where the derivative is, well inside the dtype's range."""
+    largest = float(np.finfo("float32" if dtype == "bfloat16" else dtype).max)
+    return ~np.isfinite(claim) & np.isfinite(oracle) & (np.abs(oracle) < largest / 4)
+
+
+def _is_weak(oracle: np.ndarray, tolerance: np.ndarray) -> bool:
+    """Whether the bound swallows even the largest entry (or a gradient of ones, where all are 0)."""
+    if not oracle.size:
+        return False
+    size = np.abs(oracle)
+    place = np.unravel_index(int(np.argmax(size)), size.shape)
+    if size[place] == 0:
+        return bool(tolerance.max() > WEAK)
+    return bool(tolerance[place] > WEAK * size[place])

@@ -1,0 +1,219 @@
+"""Which checks a run consists of, and which of them are required."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gradcheck import backends
+from gradcheck.errors import MissingBackend, UsageError
+from gradcheck.oracles import ORACLES, Oracle, check_names, framework_of, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gradcheck.library import Target
+    from gradcheck.operation import Claim, Operation
+
+DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One check to be run: a claim, an oracle, a device and a dtype, by address.
+
+    Attributes:
+        address: `file.py::name` or a chain's text; empty where the operation lives only in memory.
+        claim: The name of the spec or chain.
+        label: The claim's input (preceded by the output, for a residual).
+        oracle: The oracle, or None where the claim is missing.
+        device: Where the oracle runs.
+        dtype: The precision.
+        skip: Why it cannot run here; empty if it can.
+        operation: The operation itself, where it has no address.
+    """
+
+    address: str
+    claim: str
+    label: str
+    oracle: Oracle | None
+    device: str
+    dtype: str
+    profile: str = "standard"
+    seed: int = 0
+    required: bool = False
+    skip: str = ""
+    operation: Operation | None = field(default=None, compare=False, repr=False)
+    data: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def id(self) -> str:
+        """A short name: `specs/softmax.py::softmax::z[torch-cpu-float64]`."""
+        oracle = "none" if self.oracle is None else self.oracle.name
+        if self.oracle is not None and oracle == "native":
+            oracle = f"native:{self.oracle.framework}"
+        return f"{self.address or self.claim}::{self.label}[{oracle}-{self.device}-{self.dtype}]"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, checked: oracles, devices, dtypes, inputs."""
+
+    oracles: tuple[str, ...]
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    wrt: tuple[str, ...]
+    required: tuple[str, ...]
+    profile: str
+    seed: int
+    explicit: bool
+    data: dict[str, Any] | None = None
+
+
+def request(
+    *,
+    oracles: Sequence[str] | str | None,
+    devices: Sequence[str] | str,
+    dtypes: Sequence[str] | str,
+    wrt: Sequence[str] | str | None,
+    require: Sequence[str] | str,
+    profile: str,
+    seed: int,
+    data: dict[str, Any] | None,
+) -> Request:
+    """The arguments of `verify` as tuples of known names.
+
+    Raises:
+        UsageError: For an unknown oracle, dtype or device, suggesting the nearest.
+    """
+    required = check_names(_listed(require))
+    named = check_names(_listed(oracles)) if oracles is not None else ORACLES
+    named = tuple(dict.fromkeys([*named, *required]))
+    kinds = _listed(dtypes)
+    for dtype in kinds:
+        if dtype not in DTYPES:
+            raise UsageError(f"unknown dtype {dtype!r}; known are {', '.join(DTYPES)}")
+    return Request(
+        oracles=named,
+        devices=_devices(_listed(devices)),
+        dtypes=kinds,
+        wrt=_listed(wrt) if wrt is not None else (),
+        required=required,
+        profile=profile,
+        seed=seed,
+        explicit=oracles is not None,
+        data=data,
+    )
+
+
+def _listed(value: Sequence[str] | str | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
+
+
+def _devices(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise UsageError("no device was named; write cpu, cuda, cuda:1 or all")
+    found = ["cpu"]
+    if "all" in names:
+        for framework in ("torch", "jax"):
+            if framework in backends.installed():
+                found += [d for d in backends.get(framework).devices() if d not in found]
+        return tuple(found)
+    return tuple(dict.fromkeys(_canonical(n) for n in names))
+
+
+def _canonical(name: str) -> str:
+    """`cuda:0` for `cuda` and `gpu`; a name that no framework could have is an error."""
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "gpu") or (index and not index.isdigit()):
+        raise UsageError(f"unknown device {name!r}; write cpu, cuda, cuda:1, gpu or all")
+    return "cpu" if kind == "cpu" else f"cuda:{index or 0}"
+
+
+def plan(targets: Sequence[Target], wanted: Request) -> list[Planned]:
+    """The checks of a run, claim by claim, so that oracles of one claim share its examples.
+
+    Raises:
+        UsageError: Where an input was named that no target has.
+    """
+    checks = [check for target in targets for check in _of_target(target, wanted)]
+    if wanted.wrt and targets:
+        labels = {c.label for t in targets for c in t.operation.claims()}
+        for name in wanted.wrt:
+            if name not in labels:
+                known = ", ".join(sorted(labels)) or "none"
+                raise UsageError(
+                    f"nothing is claimed with respect to {name!r}; claimed are: {known}"
+                )
+    return checks
+
+
+def _of_target(target: Target, wanted: Request) -> Iterator[Planned]:
+    for claim in target.operation.claims():
+        if wanted.wrt and claim.label not in wanted.wrt:
+            continue
+        if claim.form == "missing":
+            yield _planned(target, claim, None, "—", "—", wanted, "")
+            continue
+        for dtype in wanted.dtypes:
+            for oracle, device, skip in _oracles(target.operation, wanted):
+                yield _planned(target, claim, oracle, device, dtype, wanted, skip)
+
+
+def _planned(
+    target: Target,
+    claim: Claim,
+    oracle: Oracle | None,
+    device: str,
+    dtype: str,
+    wanted: Request,
+    skip: str,
+) -> Planned:
+    return Planned(
+        address=target.address,
+        claim=target.name,
+        label=claim.label,
+        oracle=oracle,
+        device=device,
+        dtype=dtype,
+        profile=wanted.profile,
+        seed=wanted.seed,
+        required=oracle is not None and oracle.name in wanted.required,
+        skip=skip,
+        operation=target.operation,
+        data=wanted.data,
+    )
+
+
+def _oracles(operation: Operation, wanted: Request) -> Iterator[tuple[Oracle, str, str]]:
+    """Each oracle on each device where it can run, with the reason where it cannot."""
+    absent = missing(wanted.oracles)
+    for name in wanted.oracles:
+        if name in absent:
+            if wanted.explicit or name in wanted.required:
+                yield Oracle(name, framework_of(name)), wanted.devices[0], how_to_install(name)
+            continue
+        if name == "native":
+            here = backends.installed()
+            for framework in operation.native:
+                if framework in here:
+                    yield from _on_devices(Oracle(name, framework), wanted)
+            continue
+        yield from _on_devices(Oracle(name, framework_of(name)), wanted)
+
+
+def _on_devices(oracle: Oracle, wanted: Request) -> Iterator[tuple[Oracle, str, str]]:
+    for device in wanted.devices:
+        if device != "cpu" and oracle.framework in ("numpy", "autograd"):
+            continue
+        try:
+            yield oracle, backends.get(oracle.framework).find_device(device), ""
+        except MissingBackend as error:
+            yield oracle, device, str(error)
+
+
+def how_to_install(oracle: str) -> str:
+    """The line that names a missing oracle and how to get it."""
+    return f'{oracle} is not installed: pip install "gradcheck[{framework_of(oracle)}]"'

@@ -1,0 +1,226 @@
+"""One claim in one dtype, evaluated at examples: its value, its bound, and the carried derivative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck import backends, running
+from gradcheck.algebra.shapes import at_rank, rank_in
+from gradcheck.errors import SpecError, UnsupportedOperation
+from gradcheck.evaluation import Block, blocks, dense, output_shape
+from gradcheck.oracles import Question
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gradcheck.algebra.terms import Expression
+    from gradcheck.checking.search import Example
+    from gradcheck.domains import Domain
+    from gradcheck.operation import Claim, Operation
+
+# Beyond so many directions the carried derivative is left out, and the claim's own bound serves twice.
+MAX_DIRECTIONS = 4096
+MAX_ENTRIES = 4_000_000
+
+
+@dataclass
+class Evaluated:
+    """A claim at one example.
+
+    Attributes:
+        example: The inputs.
+        claim: The claimed Jacobian, computed in the dtype.
+        bound: On the distance of `claim` from the exact value of the claimed expression.
+        terms: The absolute value of each term, dense, to see what a flipped sign would do.
+        truth: The derivative carried through the forward with its bounds; None where too large.
+        outputs: Value and bound of the differentiated output.
+        trouble: Why nothing can be compared here ("the forward is not finite"); empty if it can.
+    """
+
+    example: Example
+    claim: np.ndarray
+    bound: np.ndarray
+    terms: list[np.ndarray]
+    truth: running.Truth | None
+    output: tuple[np.ndarray, np.ndarray]
+    trouble: str = ""
+    relation: str = ""
+    answers: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def tolerance(self) -> np.ndarray:
+        """On |claim − oracle|: the claim's bound and that of a derivative taken of the forward."""
+        own = self.bound if self.truth is None else self.truth.error
+        with np.errstate(all="ignore"):
+            return np.asarray(self.bound + own)
+
+
+class Problem:
+    """One claim of an operation, in one dtype."""
+
+    def __init__(self, operation: Operation, claim: Claim, dtype: str) -> None:
+        self.operation = operation
+        self.claim = claim
+        self.dtype = dtype
+        self.names = list(operation.inputs)
+        self.output_index = operation.output_names.index(claim.output)
+
+    def expression(self, example: Example) -> Expression:
+        """The claimed derivative at the example's rank."""
+        return self.operation.derivative(
+            self.claim.output, self.claim.input, rank_in(example.sizes)
+        )
+
+    def cost(self, sizes: Mapping[str, int]) -> float:
+        """The number of entries of the Jacobian at these sizes."""
+        rank = rank_in(sizes)
+        entries = 1.0
+        for name in (self.claim.output, self.claim.input):
+            for axis in at_rank(self.operation.shapes[name], rank):
+                entries *= int(axis) if axis.isdigit() else sizes.get(axis, 1)
+        return entries
+
+    def question(self, example: Example, evaluated: Evaluated) -> Question:
+        """The same point, for an oracle."""
+        numbers = {n: v for n, v in example.params.items() if isinstance(v, float)}
+        choices = {n: v for n, v in example.params.items() if n not in numbers}
+
+        def forward(xp: Any, *arrays: Any) -> tuple[Any, ...]:
+            values = dict(zip([*self.names, *numbers], arrays, strict=True))
+            return self._outputs(xp, {**values, **choices})
+
+        def native_of(function: Any) -> Any:
+            def call(*arrays: Any) -> Any:
+                values = dict(zip([*self.names, *numbers], arrays, strict=True))
+                inputs = [values.pop(n) for n in self.names]
+                return function(*inputs, **values, **choices)
+
+            return call
+
+        return Question(
+            forward=forward,
+            native={f: native_of(fn) for f, fn in self.operation.native.items()},
+            arrays=[*(example.inputs[n] for n in self.names), *numbers.values()],
+            wrt=self.names.index(self.claim.input),
+            output=self.output_index,
+            dtype=self.dtype,
+            key=(id(self.operation), self.claim.label, tuple(sorted(choices.items()))),
+            noise=evaluated.output[1],
+        )
+
+    def _outputs(self, xp: Any, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        environment = self.operation.environment(xp, values)
+        return tuple(environment[n] for n in self.operation.output_names)
+
+    # ------------------------------------------------------------------ evaluation
+
+    def evaluate(self, example: Example) -> Evaluated:
+        """The claim, its bound and the carried derivative at one example."""
+        with np.errstate(all="ignore"):
+            try:
+                claim = self._claim(example)
+            except (SpecError, UnsupportedOperation):
+                raise
+            except (ValueError, ZeroDivisionError, IndexError, np.linalg.LinAlgError) as error:
+                return _nothing(example, f"the forward raises {type(error).__name__}: {error}")
+            if not np.all(np.isfinite(claim[1])):
+                return _nothing(example, "the forward is not finite")
+            return self._bounded(example, claim[0])
+
+    def _claim(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
+        """The claimed Jacobian and the output, in numpy and the dtype."""
+        backend = backends.get("numpy")
+        values: dict[str, Any] = {
+            n: backend.asarray(v, self.dtype, "cpu") for n, v in example.inputs.items()
+        }
+        values.update(example.params)
+        operands = self.operation.environment(backend.namespace(self.dtype, "cpu"), values)
+        like = np.zeros((), self.dtype)
+        bindings = self.operation.bind(values, operands, like)
+        expression = self.expression(example)
+        parts = blocks(expression, bindings, backend)
+        value = dense(parts, output_shape(expression, bindings), like, backend)
+        return np.asarray(value), np.asarray(operands[self.claim.output])
+
+    def _bounded(self, example: Example, claim: np.ndarray) -> Evaluated:
+        values = self._carried_inputs(example)
+        xp, ops = running.ErrorNamespace(self.dtype), running.ErrorOperations(self.dtype)
+        operands = self.operation.environment(xp, values)
+        like = xp.asarray(0.0)
+        bindings = self.operation.bind(values, operands, like)
+        expression = self.expression(example)
+        parts: list[Block] = blocks(expression, bindings, ops)
+        shape = output_shape(expression, bindings)
+        terms = (
+            [np.abs(dense([p], shape, like, ops).value) for p in parts] if len(parts) > 1 else []
+        )
+        total = dense(parts, shape, like, ops)
+        output = xp.asarray(operands[self.claim.output])
+        return Evaluated(
+            example,
+            claim,
+            np.broadcast_to(total.error, claim.shape),
+            terms,
+            self._truth(example, values),
+            (output.value, output.error),
+            relation=self._broken_relation(operands, xp),
+        )
+
+    def _carried_inputs(self, example: Example) -> dict[str, Any]:
+        """Inputs with their errors: exact, but rows of probabilities are rounded from exact ones."""
+        values: dict[str, Any] = dict(example.params)
+        for name, array in example.inputs.items():
+            if array.dtype.kind != "f":
+                values[name] = array
+            elif self.operation.inputs[name].kind == "probability":
+                values[name] = running.rounded(array, self.dtype)
+            else:
+                values[name] = running.exact(array, self.dtype)
+        return values
+
+    def _truth(self, example: Example, values: Mapping[str, Any]) -> running.Truth | None:
+        wrt = example.inputs[self.claim.input]
+        if wrt.size > MAX_DIRECTIONS or self.cost(example.sizes) > MAX_ENTRIES:
+            return None
+
+        def forward(xp: Any, *arrays: Any) -> tuple[Any, ...]:
+            return self._outputs(
+                xp, {**dict(zip(self.names, arrays, strict=True)), **example.params}
+            )
+
+        return running.derivative(
+            forward,
+            [values[n] for n in self.names],
+            self.names.index(self.claim.input),
+            self.dtype,
+            output=self.output_index,
+        )
+
+    def _broken_relation(self, operands: Mapping[str, Any], xp: Any) -> str:
+        """The relation that an output's domain declares and this example breaks, if any."""
+        for name, domain in getattr(self.operation, "relations", {}).items():
+            broken = violation(domain, xp.asarray(operands[name]), xp)
+            if broken:
+                return f"{name} is declared {domain.describe()}, but {broken}"
+        return ""
+
+
+def violation(domain: Domain, array: Any, xp: Any) -> str:
+    """How an output leaves its declared domain, beyond its rounding error; empty if it does not."""
+    low = array.value + array.error
+    if domain.kind in ("positive", "probability", "one_hot", "mask") and (low < 0).any():
+        return f"an entry is {float(array.value.min()):.6g}"
+    if domain.kind in ("probability", "one_hot") and array.value.size:
+        total = xp.sum(array, axis=-1)
+        off = np.abs(total.value - 1) > total.error
+        if off.any():
+            return f"a row sums to {float(total.value[off].flat[0]):.6g}"
+    return ""
+
+
+def _nothing(example: Example, trouble: str) -> Evaluated:
+    empty = np.zeros(0)
+    return Evaluated(example, empty, empty, [], None, (empty, empty), trouble=trouble)

@@ -1,0 +1,322 @@
+"""Finding and loading specs: the bundled ones, a user's files and folders, and the text of a chain."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcheck.algebra.source import caller
+from gradcheck.errors import Location, SpecError, UsageError
+from gradcheck.operation import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something to verify: an operation, and the address under which another process finds it.
+
+    Attributes:
+        name: Its name in reports.
+        operation: The spec or chain.
+        address: `file.py::name`, or the text of a chain; empty for one that lives only in memory.
+        path: The file it stands in, if any.
+    """
+
+    name: str
+    operation: Operation
+    address: str
+    path: Path | None
+
+
+def specs_folder() -> Path:
+    """The folder of the bundled specs: inside the package, or beside it in a checkout.
+
+    Raises:
+        UsageError: Naming both places, where neither is there.
+    """
+    inside, beside = _PACKAGE / "_specs", _PACKAGE.parent / "specs"
+    if inside.is_dir():
+        return inside
+    if beside.is_dir() and (_PACKAGE.parent / "pyproject.toml").is_file():
+        return beside
+    raise UsageError(
+        f"the bundled specs are neither in {inside} nor in {beside}; reinstall gradcheck"
+    )
+
+
+def load(name: str) -> Operation:
+    """A spec or chain by name.
+
+    Args:
+        name: A spec in the calling file's folder, a bundled spec, a file `specs/mine.py`, or
+            `specs/mine.py::name`.
+
+    Raises:
+        UsageError: Suggesting the nearest names, where there is no such spec.
+        SpecError: Where its file cannot be loaded.
+    """
+    here = caller()
+    folder = Path(here.file).parent if here and not here.file.startswith("<") else None
+    if "::" in name or name.endswith(".py"):
+        targets = resolve([name])
+        if len(targets) != 1:
+            names = ", ".join(t.name for t in targets)
+            raise UsageError(f"{name} holds {len(targets)} specs ({names}); write {name}::NAME")
+        return targets[0].operation
+    for place in dict.fromkeys([folder, specs_folder()]):
+        if place is not None and (found := _in_folder(place, name)) is not None:
+            return found
+    raise _unknown(name)
+
+
+def _in_folder(folder: Path, name: str) -> Operation | None:
+    """A name in the file of the same name, or else in any file of the bundled folder."""
+    path = folder / f"{name}.py"
+    calling = caller()
+    if path.is_file() and not (calling and Path(calling.file) == path):
+        found = _operations(path).get(name)
+        if found is not None:
+            return found
+    if folder != specs_folder() or (calling and Path(calling.file).parent == folder):
+        return None
+    for other in _files(folder):
+        if name in (operations := _operations(other)):
+            return operations[name]
+    return None
+
+
+def _unknown(name: str) -> UsageError:
+    known = sorted(p.stem for p in _files(specs_folder()))
+    near = get_close_matches(name, known, n=2)
+    guess = f"did you mean {' or '.join(near)}? " if near else ""
+    return UsageError(
+        f"there is no spec {name!r}; {guess}bundled are {', '.join(known)}; a file is named by its path"
+    )
+
+
+def bundled() -> list[Target]:
+    """The bundled specs and chains, in the order of their files' names."""
+    return _of_folder(specs_folder())
+
+
+def resolve(targets: Sequence[str]) -> list[Target]:
+    """What the texts name: specs, files, `file.py::name`, folders, chains; nothing is all bundled.
+
+    Raises:
+        UsageError: For a text that names nothing.
+        SpecError: For a file that cannot be loaded, or a chain that does not fit.
+    """
+    if not targets:
+        return bundled()
+    found: dict[str, Target] = {}
+    for text in targets:
+        found.update((t.address, t) for t in _resolve_one(text))
+    return list(found.values())
+
+
+def _resolve_one(text: str) -> list[Target]:
+    if "::" in text:
+        return [_of_address(text)]
+    path = Path(text)
+    if path.is_dir():
+        if not (targets := _of_folder(path)):
+            raise UsageError(f"the folder {text} holds no specs")
+        return targets
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise UsageError(f"there is no file {text}")
+        if not (targets := _of_file(path)):
+            raise UsageError(
+                f"{text} holds no spec: assign one to a name, such as softmax = Spec(...)"
+            )
+        return targets
+    if not text.isidentifier():
+        return [Target(_tidy(text), parse_chain(text), text, None)]
+    operation = load(text)
+    return [_target(operation)]
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _of_address(text: str) -> Target:
+    file, _, name = text.partition("::")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"there is no file {file}")
+    operations = _operations(path)
+    if name not in operations:
+        near = get_close_matches(name, operations, n=1)
+        guess = f"did you mean {near[0]}? " if near else ""
+        held = ", ".join(operations) or "none"
+        raise UsageError(f"{file} has no spec {name!r}; {guess}it holds: {held}")
+    return _target(operations[name])
+
+
+def _target(operation: Operation) -> Target:
+    address = getattr(operation, "address", "")
+    path = Path(address.partition("::")[0]) if "::" in address else None
+    return Target(operation.name, operation, address, path)
+
+
+def _of_folder(folder: Path) -> list[Target]:
+    return [t for path in _files(folder) for t in _of_file(path)]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        p for p in folder.glob("*.py") if not p.name.startswith(("_", "test_", "conftest"))
+    )
+
+
+def _of_file(path: Path) -> list[Target]:
+    return [_target(op) for op in _operations(path).values() if _home(op) == path.resolve()]
+
+
+def _home(operation: Operation) -> Path:
+    return Path(getattr(operation, "address", "").partition("::")[0]).resolve()
+
+
+def _operations(path: Path) -> dict[str, Operation]:
+    """The specs and chains that a file binds to names, those it loaded from elsewhere included."""
+    module = _module(path)
+    found = {n: v for n, v in vars(module).items() if isinstance(v, Operation) and n[0] != "_"}
+    for name, operation in found.items():
+        if not getattr(operation, "address", ""):
+            operation.address = f"{path.resolve()}::{name}"  # type: ignore[attr-defined]
+            if (
+                operation.location is None
+                or operation.name in ("spec", "")
+                or ">>" in operation.name
+            ):
+                operation.name = name
+            operation.location = operation.location or Location(str(path.resolve()), 1)
+        if not operation.doc:
+            operation.doc = (module.__doc__ or "").strip()
+    return found
+
+
+_LOADED: dict[Path, tuple[int, ModuleType]] = {}
+_LOADING: list[Path] = []
+
+
+def _module(path: Path) -> ModuleType:
+    """The file as a module under a stable name, loaded again where it changed."""
+    path = path.resolve()
+    stamp = path.stat().st_mtime_ns
+    known = _LOADED.get(path)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    if path in _LOADING:
+        cycle = " → ".join(p.name for p in [*_LOADING, path])
+        raise SpecError(f"spec files load each other in a circle: {cycle}", hint="break the circle")
+    name = f"gradcheck.specs.{path.stem}"
+    if path.parent != specs_folder():
+        name += "_" + hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    _LOADING.append(path)
+    try:
+        module = _execute(path, name)
+    finally:
+        _LOADING.pop()
+    _LOADED[path] = (stamp, module)
+    return module
+
+
+def _execute(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (SpecError, UsageError):
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        raise _load_error(path, error) from error
+    return module
+
+
+def _load_error(path: Path, error: Exception) -> SpecError:
+    """What went wrong in a spec file, at the line of that file where it did."""
+    line = error.lineno or 1 if isinstance(error, SyntaxError) else 1
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    hint = ""
+    if isinstance(error, NameError):
+        hint = "import it, for example: from gradcheck import Spec, delta, einsum, ones, real, size"
+    return SpecError(
+        f"the file cannot be loaded: {type(error).__name__}: {text}",
+        hint=hint,
+        location=Location(str(path), line),
+    )
+
+
+def parse_chain(text: str) -> Operation:
+    """A chain from its text, as it would be written in Python.
+
+    Only names of specs, strings, numbers, calls, `>>`, `+`, `-` and `*` mean anything; nothing else is
+    evaluated.
+
+    Raises:
+        UsageError: Where the text is something else.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except SyntaxError as error:
+        raise UsageError(
+            f"{text!r} is neither a file, a folder, a spec nor a chain: {error.msg} at column {error.offset}"
+        ) from None
+    operation = _evaluate(tree.body, text)
+    if not isinstance(operation, Operation):
+        raise UsageError(f"{text!r} is no chain; write 'weighted_sum >> softmax'")
+    return operation
+
+
+def _evaluate(node: ast.expr, text: str) -> Any:
+    match node:
+        case ast.Name(id=name):
+            return load(name)
+        case ast.Constant(value=str() | int() | float() as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.BinOp(left=left, op=op, right=right):
+            return _combine(_evaluate(left, text), op, _evaluate(right, text), text)
+        case ast.Call(func=ast.Name() as func, args=args, keywords=keywords):
+            named = {k.arg: _evaluate(k.value, text) for k in keywords if k.arg}
+            return _evaluate(func, text)(*(_evaluate(a, text) for a in args), **named)
+    raise UsageError(
+        f"{ast.unparse(node)!r} in the chain {text!r} means nothing here; "
+        "a chain is made of specs, names in quotes, calls, >>, + and -"
+    )
+
+
+def _combine(left: Any, op: ast.operator, right: Any, text: str) -> Any:
+    if isinstance(op, ast.RShift):
+        return left >> right
+    if isinstance(op, ast.Add):
+        return left + right
+    if isinstance(op, ast.Sub):
+        return left - right
+    if isinstance(op, ast.Mult):
+        return left * right
+    raise UsageError(f"the chain {text!r} joins specs by >>, + and - only")

@@ -1,0 +1,430 @@
+"""What a spec and a chain have in common: inputs, outputs, derivatives, and their evaluation.
+
+An operation knows its derivatives as expressions for one slice; `derivative(..., rank=k)` adds k
+leading axes where shapes have `...`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gradcheck import backends
+from gradcheck.algebra.compose import jvp_of, lift, vjp_of
+from gradcheck.algebra.shapes import DOTS, Shape, at_rank, infer_sizes, leading_axes, rank_in
+from gradcheck.algebra.text import equation
+from gradcheck.errors import ShapeError, SpecError, UsageError
+from gradcheck.evaluation import Bindings, Structured, blocks, evaluate, output_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gradcheck.algebra.terms import Expression
+    from gradcheck.chain import Chain
+    from gradcheck.domains import Domain, Parameter
+    from gradcheck.errors import Location
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A derivative that is to be verified.
+
+    Attributes:
+        output: The name of the differentiated output.
+        input: The name of the input.
+        form: "jacobian", "vjp" or "chain": how it was claimed; "missing" where nothing was.
+        label: How reports name it: the input, preceded by the output where that is a residual.
+    """
+
+    output: str
+    input: str
+    form: str
+    label: str
+
+
+class Operation(ABC):
+    """A spec or a chain.
+
+    Attributes:
+        name: The variable's name, or the text of a chain.
+        inputs: The domain of each input, in order.
+        params: The scalar parameters.
+        outputs: The shape of each output; the first is the result, the others are residuals.
+        shapes: The shape of everything that may be an operand.
+        one_hot: For integer labels, the axis of their one-hot tensor.
+        where: Conditions on axes and parameters, each as text.
+        native: Frameworks' own implementations, by framework.
+    """
+
+    name: str
+    inputs: dict[str, Domain]
+    params: dict[str, Parameter]
+    outputs: dict[str, Shape]
+    shapes: dict[str, Shape]
+    one_hot: dict[str, str]
+    where: tuple[str, ...]
+    native: dict[str, Callable[..., Any]]
+    source: str
+    doc: str
+    location: Location | None
+
+    @property
+    def result(self) -> str:
+        """The name of the first output."""
+        return next(iter(self.outputs))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of all outputs, the result first."""
+        return tuple(self.outputs)
+
+    @property
+    def dotted(self) -> frozenset[str]:
+        """The names whose shapes have leading axes."""
+        return frozenset(n for n, shape in self.shapes.items() if DOTS in shape)
+
+    @property
+    def differentiable(self) -> tuple[str, ...]:
+        """The inputs that a derivative is expected for."""
+        return tuple(n for n, domain in self.inputs.items() if domain.differentiable)
+
+    @abstractmethod
+    def claims(self) -> list[Claim]:
+        """Every derivative claimed, and every one that is missing."""
+
+    @abstractmethod
+    def slice_derivative(self, output: str, name: str) -> Expression | None:
+        """∂output/∂name of one slice, or None where nothing is claimed."""
+
+    @abstractmethod
+    def environment(self, xp: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The forward: every operand's array by name, from the arrays of the inputs."""
+
+    def derivative(self, output: str, name: str, rank: int = 0) -> Expression:
+        """∂output/∂name with `rank` leading axes.
+
+        Raises:
+            UsageError: Where no such derivative is known.
+        """
+        key = (output, name, rank)
+        cache = self.__dict__.setdefault("_derivatives", {})
+        if key not in cache:
+            expression = self.slice_derivative(output, name)
+            if expression is None:
+                raise self._unknown(output, name)
+            split = len([d for d in self.shapes[output] if d != DOTS])
+            cache[key] = lift(
+                expression, split, leading_axes(rank), self.dotted, of=output, to=name
+            )
+        return cache[key]  # type: ignore[no-any-return]
+
+    def _unknown(self, output: str, name: str) -> UsageError:
+        known = ", ".join(c.label for c in self.claims() if c.form != "missing") or "none"
+        return UsageError(
+            f"{self.name} has no derivative of {output} with respect to {name!r}; it has: {known}"
+        )
+
+    # ------------------------------------------------------------------ building chains
+
+    def __call__(self, *args: Chain | str, where: str | None = None, **names: Any) -> Chain:
+        """This operation applied to variables (by name) and to chains: a chain.
+
+        The same name is the same variable. Inputs that are not given keep their own names.
+        """
+        from gradcheck.chain import apply
+
+        return apply(self, args, names, where)
+
+    def __rshift__(self, other: object) -> Chain:
+        from gradcheck.chain import link
+
+        return link(self, other)
+
+    def __add__(self, other: object) -> Chain:
+        from gradcheck.chain import combine
+
+        return combine(self, other, 1)
+
+    def __sub__(self, other: object) -> Chain:
+        from gradcheck.chain import combine
+
+        return combine(self, other, -1)
+
+    def __mul__(self, factor: object) -> Chain:
+        from gradcheck.chain import scaled
+
+        return scaled(self, factor)
+
+    __rmul__ = __mul__
+
+    # ------------------------------------------------------------------ evaluation
+
+    def bind(self, values: Mapping[str, Any], operands: Mapping[str, Any], like: Any) -> Bindings:
+        """The arrays of one evaluation, with the sizes that they imply."""
+        sizes = self.sizes_of(values)
+        rank = rank_in(sizes)
+        shapes = {n: at_rank(shape, rank) for n, shape in self.shapes.items()}
+        return Bindings(operands, sizes, shapes, self.one_hot, like)
+
+    def sizes_of(self, values: Mapping[str, Any]) -> dict[str, int]:
+        """The size of each axis, from the arrays of the inputs.
+
+        Raises:
+            ShapeError: Naming the inputs that disagree.
+        """
+        shapes = {n: d.shape for n, d in self.inputs.items()}
+        actual = {n: tuple(int(s) for s in getattr(values[n], "shape", ())) for n in shapes}
+        sizes = infer_sizes(shapes, actual)
+        for axis in set(self.one_hot.values()):
+            if axis not in sizes and axis in values:
+                sizes[axis] = int(values[axis])
+        return sizes
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a call, checked against the names of inputs and parameters.
+
+        Raises:
+            UsageError: For a name that is unknown or was not given.
+        """
+        expected = [*self.inputs, *self.params]
+        unknown = [n for n in given if n not in expected]
+        missing = [n for n in expected if n not in given]
+        if unknown or missing:
+            parts = [f"unknown {', '.join(unknown)}"] if unknown else []
+            parts += [f"missing {', '.join(missing)}"] if missing else []
+            raise UsageError(f"{self.name} takes {', '.join(expected)}: {'; '.join(parts)}")
+        return dict(given)
+
+    def value(self, **values: Any) -> Any:
+        """The result of the forward.
+
+        Args:
+            **values: An array for each input and a number for each parameter: numpy, torch or JAX
+                arrays, on the device where they lie.
+        """
+        return self._prepare(values).operands[self.result]
+
+    def _prepare(self, values: Mapping[str, Any]) -> _Prepared:
+        values = self.complete(values)
+        backend = backends.of(*(values[n] for n in self.inputs))
+        first = next((values[n] for n in self.inputs if self.inputs[n].kind not in _INTEGERS), None)
+        if first is None:
+            raise UsageError(f"{self.name} has no input of real numbers")
+        first = backend.asarray_like(first)
+        dtype, device = backend.dtype_of(first), backend.device_of(first)
+        arrays = {
+            n: backend.asarray(v, dtype, device) if n in self.inputs else v
+            for n, v in values.items()
+        }
+        operands = self.environment(backend.namespace(dtype, device), arrays)
+        like = operands[self.result]
+        return _Prepared(backend, operands, self.bind(arrays, operands, like))
+
+    def dense(self, name: str, output: str | None = None) -> Compiled:
+        """The Jacobian with respect to an input, as an array of shape output + input, zeros included."""
+        return Compiled(self, "dense", (name,), output)
+
+    def structured(self, name: str, output: str | None = None) -> Compiled:
+        """The Jacobian without its zeros: `.dense()`, `structured @ tangent`, `cotangent @ structured`."""
+        return Compiled(self, "structured", (name,), output)
+
+    def vjp(self, *names: str) -> Compiled:
+        """`(cotangent, **inputs)` to the cotangent of each named input (all, if none is named)."""
+        return Compiled(self, "vjp", names or self.differentiable, None)
+
+    def jvp(self, name: str) -> Compiled:
+        """`(tangent, **inputs)` to the tangent of the result, moving one input."""
+        return Compiled(self, "jvp", (name,), None)
+
+    def gradient(self, *names: str) -> Compiled:
+        """`(**inputs)` to the gradient of a scalar result with respect to each named input."""
+        return Compiled(self, "gradient", self._scalar(names), None)
+
+    def value_and_gradient(self, *names: str) -> Compiled:
+        """`(**inputs)` to the pair of the scalar result and its gradients."""
+        return Compiled(self, "value_and_gradient", self._scalar(names), None)
+
+    def _scalar(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        if self.outputs[self.result]:
+            shape = " ".join(self.outputs[self.result])
+            raise UsageError(
+                f"{self.name} gives {self.result} of shape {shape!r}; a gradient needs a scalar. "
+                "Use .vjp(...) with a cotangent, or .dense(...) for the Jacobian"
+            )
+        return names or self.differentiable
+
+    def pull(
+        self, prepared: Bindings, ops: Any, cotangent: Any, names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The cotangent of each named input; a chain overrides this link by link."""
+        return {n: self._pull_one(prepared, ops, cotangent, n) for n in names}
+
+    def _pull_one(self, prepared: Bindings, ops: Any, cotangent: Any, name: str) -> Any:
+        rank = rank_in(prepared.sizes)
+        jacobian = self.derivative(self.result, name, rank)
+        letters = len(at_rank(self.shapes[self.result], rank))
+        key = ("vjp", name, rank)
+        cache = self.__dict__.setdefault("_derivatives", {})
+        if key not in cache:
+            cache[key] = vjp_of(jacobian, self.result, letters)
+        return evaluate(cache[key], with_operand(prepared, f"d({self.result})", cotangent), ops)
+
+    def push(self, prepared: Bindings, ops: Any, tangent: Any, name: str) -> Any:
+        """The tangent of the result when one input moves."""
+        rank = rank_in(prepared.sizes)
+        jacobian = self.derivative(self.result, name, rank)
+        letters = len(at_rank(self.shapes[self.result], rank))
+        expression = jvp_of(jacobian, name, letters)
+        return evaluate(expression, with_operand(prepared, f"d({name})", tangent), ops)
+
+    def statement(self) -> str:
+        """Signature and derivatives as lines of text."""
+        return "\n".join(self._statement_lines())
+
+    def _statement_lines(self) -> Iterator[str]:
+        taken = ", ".join(f"{n} {d.describe()}" for n, d in self.inputs.items())
+        given = ", ".join(f"{n} '{' '.join(shape)}'" for n, shape in self.outputs.items())
+        yield f"{self.name}: {taken} → {given}"
+        for name, parameter in self.params.items():
+            yield f"  parameter {name}: {parameter.describe()}"
+        for condition in self.where:
+            yield f"  where {condition}"
+        for claim in self.claims():
+            if claim.form == "missing":
+                yield f"  ∂{claim.output}/∂{claim.input}: missing"
+                continue
+            expression = self.slice_derivative(claim.output, claim.input)
+            assert expression is not None
+            yield f"  {equation(expression)}"
+            yield from (f"    wherever {c}" for c in expression.conditions())
+
+
+_INTEGERS = ("labels", "integers")
+
+
+def with_operand(bindings: Bindings, name: str, value: Any) -> Bindings:
+    """The same arrays and one more: a cotangent or a tangent."""
+    shape = bindings.shapes.get(name[2:-1], ())
+    return Bindings(
+        {**bindings.values, name: value},
+        bindings.sizes,
+        {**bindings.shapes, name: shape},
+        bindings.one_hot,
+        bindings.like,
+        bindings.memo if name not in bindings.values else {},
+    )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    backend: Any
+    operands: dict[str, Any]
+    bindings: Bindings
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A derivative ready to be called on arrays; made by `dense`, `vjp`, `gradient` and the others."""
+
+    operation: Operation
+    method: str
+    names: tuple[str, ...]
+    output: str | None
+
+    def __post_init__(self) -> None:
+        known = self.operation.shapes
+        for name in self.names:
+            if name not in known:
+                raise UsageError(
+                    f"{self.operation.name} has no input {name!r}; it has {', '.join(self.operation.inputs)}"
+                )
+            self.operation.derivative(self.output or self.operation.result, name)
+
+    def __call__(self, *vector: Any, **values: Any) -> Any:
+        """Evaluate; vjp takes a cotangent first, and jvp a tangent.
+
+        Raises:
+            UsageError: For a name that is unknown or missing.
+            ShapeError: For arrays that do not fit the axes.
+        """
+        wants = self.method in ("vjp", "jvp")
+        if len(vector) != wants:
+            what = {"vjp": "the cotangent", "jvp": "the tangent"}.get(self.method, "no array")
+            raise UsageError(
+                f"{self.method} takes {what} as its positional argument, the inputs by name"
+            )
+        prepared = self.operation._prepare(values)
+        return getattr(self, f"_{self.method}")(prepared, *vector)
+
+    def _expression(self, prepared: _Prepared) -> Expression:
+        rank = rank_in(prepared.bindings.sizes)
+        return self.operation.derivative(self.output or self.operation.result, self.names[0], rank)
+
+    def _dense(self, prepared: _Prepared) -> Any:
+        return evaluate(self._expression(prepared), prepared.bindings, prepared.backend)
+
+    def _structured(self, prepared: _Prepared) -> Structured:
+        expression, bindings = self._expression(prepared), prepared.bindings
+        shape = output_shape(expression, bindings)
+        rank = rank_in(bindings.sizes)
+        split = len(at_rank(self.operation.shapes[self.output or self.operation.result], rank))
+        parts = tuple(blocks(expression, bindings, prepared.backend))
+        return Structured(parts, shape, split, bindings.like, prepared.backend)
+
+    def _vjp(self, prepared: _Prepared, cotangent: Any) -> dict[str, Any]:
+        operation = self.operation
+        cotangent = self._vector(prepared, cotangent, operation.result, "cotangent")
+        return operation.pull(prepared.bindings, prepared.backend, cotangent, self.names)
+
+    def _jvp(self, prepared: _Prepared, tangent: Any) -> Any:
+        tangent = self._vector(prepared, tangent, self.names[0], "tangent")
+        return self.operation.push(prepared.bindings, prepared.backend, tangent, self.names[0])
+
+    def _vector(self, prepared: _Prepared, vector: Any, name: str, what: str) -> Any:
+        like, backend = prepared.bindings.like, prepared.backend
+        vector = backend.asarray(vector, backend.dtype_of(like), backend.device_of(like))
+        expected = tuple(prepared.operands[name].shape)
+        if tuple(vector.shape) != expected:
+            raise ShapeError(
+                f"the {what} has shape {tuple(vector.shape)}, but {name} has shape {expected}"
+            )
+        return vector
+
+    def _gradient(self, prepared: _Prepared) -> dict[str, Any]:
+        seed = prepared.backend.zeros((), prepared.bindings.like) + 1.0
+        return self.operation.pull(prepared.bindings, prepared.backend, seed, self.names)
+
+    def _value_and_gradient(self, prepared: _Prepared) -> tuple[Any, dict[str, Any]]:
+        return prepared.operands[self.operation.result], self._gradient(prepared)
+
+
+def check_outputs(
+    operation: Operation, produced: Mapping[str, Any], sizes: Mapping[str, int]
+) -> None:
+    """Each output has its declared shape at these sizes.
+
+    Raises:
+        SpecError: Naming the output, the shape declared and the shape that came.
+    """
+    rank = rank_in(sizes)
+    for name, value in produced.items():
+        declared = at_rank(operation.shapes[name], rank)
+        actual = tuple(int(s) for s in getattr(value, "shape", ()))
+        expected = tuple(
+            int(d) if d.isdigit() else sizes.get(d, sizes.get(d.removeprefix("#"), -1))
+            for d in declared
+        )
+        fits = len(actual) == len(declared) and all(
+            e in (-1, a) for e, a in zip(expected, actual, strict=True)
+        )
+        if not fits:
+            where = ", ".join(f"{a} = {n}" for a, n in sizes.items())
+            raise SpecError(
+                f"the forward gives {name} the shape {actual}, but it is declared "
+                f"{' '.join(operation.shapes[name])!r}, which is {expected} at {where}",
+                hint="declare the shape that the forward returns; sum over an axis with keepdims=False "
+                "to drop it",
+                spec=operation.name,
+                location=operation.location,
+            )

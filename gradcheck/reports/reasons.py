@@ -1,0 +1,87 @@
+"""What a run could not conclude and why, and the examples that count as neither right nor wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck.reports.model import INCONCLUSIVE, Check, Report, Verdict
+from gradcheck.reports.table import oracle_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_NAMED = 4  # a reason shared by more claims names so many and counts the rest
+
+
+def reasons(report: Report) -> list[str]:
+    """One line for each verdict, oracle and reason: "skipped by torch (cuda): softmax, z: ..."."""
+    labels = report.labels()
+    groups: dict[tuple[str, str, str, bool], list[Check]] = {}
+    for check in report.checks:
+        if check.verdict in INCONCLUSIVE:
+            key = (check.verdict, oracle_name(check), check.reason, check.required)
+            groups.setdefault(key, []).append(check)
+    return [_reason(checks, labels) for checks in groups.values()]
+
+
+def _reason(checks: list[Check], labels: dict[tuple[str, str], str]) -> str:
+    first = checks[0]
+    required = ", required" if first.required else ""
+    missing = first.verdict is Verdict.MISSING
+    where = _listed(f"{check.device} {check.dtype}".strip() for check in checks)
+    oracle = f" by {oracle_name(first)} ({where}{required})" if not missing else ""
+    names = _listed(f"{labels[check.claim, check.address]}, {check.input}" for check in checks)
+    reason = first.reason or "no reason was given"
+    return f"{first.verdict}{oracle}: {names}: {reason}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Each name once, the first few spelled out."""
+    distinct = list(dict.fromkeys(names))
+    more = len(distinct) - _NAMED
+    shown = distinct if more <= 1 else [*distinct[:_NAMED], f"and {more} more"]
+    return "; ".join(shown)
+
+
+def uncovered(report: Report) -> list[str]:
+    """The claims that nobody supports, those refuted apart: these have a section of their own."""
+    labels = report.labels()
+    refuted = {
+        (labels[check.claim, check.address], check.input)
+        for check in report.checks
+        if check.verdict is Verdict.REFUTED
+    }
+    claims = report.claims()
+    return [
+        f"{claim}, {name}: {_why(report, labels, (claim, name))}"
+        for (claim, name), covered in claims.items()
+        if not covered and (claim, name) not in refuted
+    ]
+
+
+def _why(report: Report, labels: dict[tuple[str, str], str], key: tuple[str, str]) -> str:
+    """What the checks of an uncovered claim said instead."""
+    own = [c for c in report.checks if (labels[c.claim, c.address], c.input) == key]
+    if any(check.verdict is Verdict.AGREES for check in own):
+        return "agreement on no example at all supports nothing"
+    said = dict.fromkeys(str(check.verdict) for check in own)
+    return f"no oracle supports it ({', '.join(said)})"
+
+
+def counted_apart(report: Report) -> list[str]:
+    """For each claim, how many examples were weak, at a kink or not finite, over all its checks."""
+    labels = report.labels()
+    groups: dict[tuple[str, str], list[Check]] = {}
+    for check in report.checks:
+        groups.setdefault((labels[check.claim, check.address], check.input), []).append(check)
+    lines = [(key, _apart(checks)) for key, checks in groups.items()]
+    return [f"{claim}, {name}: {text}" for (claim, name), text in lines if text]
+
+
+def _apart(checks: Sequence[Check]) -> str:
+    kinds = (
+        ("weak (the bound is wide beside the entry)", sum(check.weak for check in checks)),
+        ("at a kink", sum(check.kinks for check in checks)),
+        ("where the forward is not finite", sum(check.nonfinite for check in checks)),
+    )
+    return ", ".join(f"{count} {kind}" for kind, count in kinds if count)

@@ -1,0 +1,133 @@
+"""The true derivative of a forward at a point, with rigorous bounds and one-sided at kinks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradcheck.errors import UsageError
+from gradcheck.running.decision import Decision
+from gradcheck.running.dual import Dual, DualNamespace
+from gradcheck.running.error import ErrorNamespace, quiet
+from gradcheck.running.formats import Floats
+from gradcheck.running.namespace import Namespace
+
+Ball = tuple[Floats, Floats]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The derivative of one output with respect to one input.
+
+    Attributes:
+        outputs: Value and error of each output of the forward.
+        value: The Jacobian, of shape output + input; at a kink, the derivative ahead.
+        error: The exact derivative, and whatever is computed in the target, lies in value ± error.
+        lower: The lower end of both one-sided derivatives and their errors.
+        upper: The upper end.
+        kinks: The number of entries whose one-sided derivatives certainly differ.
+        ambiguous: The number of decisions that rounding errors leave open.
+    """
+
+    outputs: list[Ball]
+    value: Floats
+    error: Floats
+    lower: Floats
+    upper: Floats
+    kinks: int
+    ambiguous: int
+
+
+def _operand(space: Namespace, x: Any) -> Any:
+    """Floating-point arrays as balls; integer arrays and Python scalars as they are."""
+    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "f":
+        return space.asarray(x)
+    return x
+
+
+def _tuple(result: Any) -> tuple[Any, ...]:
+    return tuple(result) if isinstance(result, tuple | list) else (result,)
+
+
+def _ball(space: Namespace, output: Any) -> Ball:
+    """Value and error of an output, whatever kind of value the forward returned."""
+    output = space.asarray(output)
+    ball = output.value if isinstance(output, Dual) else output
+    return np.asarray(ball.value), ball.error
+
+
+@quiet
+def bounds(fn: Callable[..., Any], arrays: Sequence[Any], dtype: Any = "float64") -> list[Ball]:
+    """The outputs of fn(xp, *arrays), each as (value, error)."""
+    space = ErrorNamespace(dtype)
+    result = fn(space, *(_operand(space, x) for x in arrays))
+    return [_ball(space, output) for output in _tuple(result)]
+
+
+@dataclass(frozen=True)
+class _Run:
+    space: DualNamespace
+    outputs: list[Ball]
+    value: Floats
+    error: Floats
+
+
+def _run(
+    fn: Callable[..., Any], arrays: Sequence[Any], wrt: int, dtype: Any, output: int, side: int
+) -> _Run:
+    """One forward on dual numbers; the Jacobian is that of approaching from `side`."""
+    space = DualNamespace(dtype, side)
+    operands = [_operand(space, x) for x in arrays]
+    shape = np.shape(arrays[wrt])
+    operands[wrt] = space.variable(arrays[wrt])
+    results = _tuple(fn(space, *operands))
+    chosen = space.asarray(results[output])
+    outputs = [_ball(space, one) for one in results if not isinstance(one, Decision)]
+    full = (*chosen.shape, *shape)
+    if not isinstance(chosen, Dual):
+        return _Run(space, outputs, np.zeros(full), np.zeros(full))
+    value, error = space.closed(chosen.tangent)
+    value, error = (np.moveaxis(a, 0, -1).reshape(full) for a in (side * value, error))
+    return _Run(space, outputs, value, error)
+
+
+@quiet
+def derivative(
+    fn: Callable[..., Any],
+    arrays: Sequence[Any],
+    wrt: int,
+    dtype: Any = "float64",
+    output: int = 0,
+    max_directions: int = 4096,
+) -> Truth:
+    """The dense Jacobian of an output of fn(xp, *arrays) with respect to arrays[wrt].
+
+    Args:
+        fn: The forward; it may return one value or a tuple.
+        arrays: Its inputs, already representable in the target format.
+        wrt: The position of the input that varies; all others are constants.
+        dtype: The target format.
+        output: The position of the output.
+        max_directions: The largest number of entries of the input that one run takes.
+    """
+    size = int(np.size(arrays[wrt]))
+    if size > max_directions:
+        problem = (
+            f"a dense derivative with respect to {size} entries, more than {max_directions}; "
+            "use smaller axes, or raise max_directions"
+        )
+        raise UsageError(problem)
+    ahead = _run(fn, arrays, wrt, dtype, output, 1)
+    lower, upper = ahead.value - ahead.error, ahead.value + ahead.error
+    kinks = 0
+    if ahead.space.log.ties:
+        behind = _run(fn, arrays, wrt, dtype, output, -1)
+        lower = np.minimum(lower, behind.value - behind.error)
+        upper = np.maximum(upper, behind.value + behind.error)
+        apart = np.abs(ahead.value - behind.value) > ahead.error + behind.error
+        kinks = int(np.count_nonzero(apart))
+    log = ahead.space.log
+    return Truth(ahead.outputs, ahead.value, ahead.error, lower, upper, kinks, log.ambiguous)
