@@ -91,6 +91,7 @@ def chosen(palette: Array, shape: Dims, *, few: bool = False) -> SearchStrategy[
     return st.tuples(picks, places).map(lambda found: palette[found[0]][found[1]])
 
 
+@lru_cache(maxsize=1024)
 def reals(
     shape: Dims,
     bounds: tuple[float | None, float | None],
@@ -117,6 +118,7 @@ def _with_repeated_rows(
     return st.tuples(arrays, source).map(lambda found: found[0][..., found[1], :])
 
 
+@lru_cache(maxsize=1024)
 def probabilities(shape: Dims, features: Features, dtype: str) -> SearchStrategy[Array]:
     """Arrays whose last axis sums to 1 up to rounding, all entries positive."""
     if shape[-1] == 0 and 0 not in shape[:-1]:
@@ -132,22 +134,26 @@ def probabilities(shape: Dims, features: Features, dtype: str) -> SearchStrategy
     return weights.map(normalise)
 
 
+@lru_cache(maxsize=1024)
 def label_arrays(shape: Dims, below: int, features: Features) -> SearchStrategy[Array]:
     """Integers from 0 to below `below`; with `repeats`, of only a few values."""
     return chosen(np.arange(below), shape, few=features.repeats and below > 0)
 
 
+@lru_cache(maxsize=1024)
 def integer_arrays(shape: Dims, lo: int, hi: int, features: Features) -> SearchStrategy[Array]:
     """Integers between lo and hi, both included; with `repeats`, of only a few values."""
     return chosen(integer_palette(lo, hi), shape, few=features.repeats)
 
 
+@lru_cache(maxsize=1024)
 def one_hots(shape: Dims, features: Features) -> SearchStrategy[Array]:
     """Rows with a single 1."""
     classes = label_arrays(shape[:-1], shape[-1], features)
     return classes.map(lambda found: np.eye(shape[-1])[found])
 
 
+@lru_cache(maxsize=1024)
 def masks(shape: Dims, features: Features) -> SearchStrategy[Array]:
     """Zeros and ones; with `masks`, full and empty rows beside the others."""
     entries = chosen(np.array([1.0, 0.0]), shape)

@@ -6,6 +6,7 @@ without a traceback and exits with 2.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,8 @@ class Location:
     def __str__(self) -> str:
         """The location as editors understand it, relative to the working folder where possible."""
         path = Path(self.file)
-        try:
+        with suppress(ValueError):
             path = path.relative_to(Path.cwd())
-        except ValueError:
-            pass
         return f"{path}:{self.line}"
 
 

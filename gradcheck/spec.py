@@ -304,9 +304,10 @@ def infer_output(spec: Spec) -> Shape:
     sizes.update({f"#{a}": n for a, n in sizes.items()})
     values = [d.simplest(sizes) for d in spec.inputs.values()]
     params = {n: p.simplest() for n, p in spec.params.items()}
+    forward: Any = spec.forward
     xp = backends.get("numpy").namespace("float64", "cpu")
     with np.errstate(all="ignore"):
-        produced = spec.forward(xp, *values, **params)  # type: ignore[operator]
+        produced = forward(xp, *values, **params)
     first = produced[0] if isinstance(produced, tuple) else produced
     named = {n: a for a, n in sizes.items() if not a.startswith("#")}
     dims = tuple(named.get(n, str(n)) for n in np.shape(first))

@@ -47,7 +47,12 @@ class AutogradFunctions(NumpyLike):
         """X where the condition holds, else y."""
         x, y = _same_dtype(self, x, y)
         shape = np.broadcast_shapes(np.shape(condition), x.shape, y.shape)
-        return anp.where(condition, anp.broadcast_to(x, shape), anp.broadcast_to(y, shape))
+        return anp.where(condition, self.broadcast_to(x, shape), self.broadcast_to(y, shape))
+
+    def broadcast_to(self, x: Any, shape: Sequence[int]) -> Any:
+        """The array repeated to a shape; autograd must be given the new axes first."""
+        x, shape = self.lift(x), tuple(shape)
+        return anp.broadcast_to(anp.reshape(x, (1,) * (len(shape) - x.ndim) + x.shape), shape)
 
     def prod(
         self, x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
@@ -155,6 +160,7 @@ class AutogradBackend(numpy_.NumpyBackend):
         """One backward pass an entry of the output."""
         check_differentiable(arrays, wrt)
         outputs: list[np.ndarray] = []
+        depends: list[bool] = []
         with self.scope(dtype):
             xp = self.namespace(dtype, device)
             inputs = [self.asarray(np.array(array), dtype, device) for array in arrays]
@@ -162,10 +168,12 @@ class AutogradBackend(numpy_.NumpyBackend):
             def chosen(x: Any) -> Any:
                 results = outputs_of(fn(xp, *inputs[:wrt], x, *inputs[wrt + 1 :]))
                 outputs.extend(self._host(value, dtype) for value in results)
-                return pick_output(results, output)
+                value = pick_output(results, output)
+                depends.append(isbox(value))
+                return value if depends[0] else x  # autograd warns of a constant
 
-            vjp, value = make_vjp(chosen, inputs[wrt])
-            jacobian = _rows(vjp, self.to_numpy(value), inputs[wrt])
+            vjp, _ = make_vjp(chosen, inputs[wrt])
+            jacobian = _rows(vjp if depends[0] else None, outputs[output], inputs[wrt])
         return outputs, jacobian.astype(dtype, copy=False)
 
     def _plain_einsum(self, equation: str, *arrays: Any) -> Any:
@@ -186,11 +194,11 @@ class AutogradBackend(numpy_.NumpyBackend):
 
 
 def _rows(
-    vjp: Callable[[Any], Any], value: np.ndarray[Any, Any], x: np.ndarray[Any, Any]
+    vjp: Callable[[Any], Any] | None, value: np.ndarray[Any, Any], x: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
     """The Jacobian, one cotangent of the standard basis at a time."""
     jacobian = np.zeros((value.size, *x.shape), dtype=x.dtype)
-    if jacobian.size and value.dtype.kind == "f":
+    if vjp is not None and jacobian.size and value.dtype.kind == "f":
         for i in range(value.size):
             cotangent = np.zeros(value.shape, dtype=value.dtype)
             cotangent.flat[i] = 1

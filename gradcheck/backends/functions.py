@@ -135,12 +135,11 @@ class NumpyLike(Functions):
     def __init__(self, module: Any, dtype: str, device: str = "cpu") -> None:
         super().__init__(dtype, device)
         self.module = module
-        composed = {"sigmoid", "erf", "square"}
-        for name in (*UNARY, *BINARY, *COMPARISONS):
-            if name not in composed:
+        plain = ("sum", "prod", "max", "min", "matmul", "squeeze")
+        for name in (*UNARY, *BINARY, *COMPARISONS, *plain):
+            # What a class defines goes before what the module has; `erf` is each one's own.
+            if name != "erf" and not hasattr(type(self), name):
                 setattr(self, name, getattr(module, NUMPY_NAMES.get(name, name)))
-        for name in ("sum", "prod", "max", "min", "matmul", "squeeze"):
-            setattr(self, name, getattr(module, name))
         self.inv, self.det = module.linalg.inv, module.linalg.det
 
     def asarray(self, x: Any) -> Any:

@@ -68,8 +68,8 @@ def _compare(evaluated: Evaluated, answer: Answer, dtype: str, *, native: bool) 
         oracle = oracle.reshape(claim.shape)
     if not np.all(np.isfinite(answer.value)):
         return Comparison(none, np.zeros(0), none, skipped="the oracle's forward is not finite")
-    if native and (gap := _forward_gap(evaluated, answer)):
-        return Comparison(none, np.zeros(0), none, kind="forward", skipped=gap)
+    if native and (why := _forward_gap(evaluated, answer)):
+        return Comparison(none, np.zeros(0), none, kind="forward", skipped=why)
     tolerance = evaluated.tolerance + (0.0 if answer.error is None else answer.error)
     tolerance = np.where(np.isnan(tolerance), np.inf, tolerance)
     wrong, outlier, kinks = _judge(evaluated, claim, oracle, tolerance)
@@ -121,19 +121,19 @@ def _judge(
     if truth is None:
         return wrong, none, none
     low, high = truth.lower - evaluated.bound, truth.upper + evaluated.bound
-    kinks = (truth.upper - truth.lower) > 2 * truth.error * (1 + 1e-9)
+    kinks = truth.kinked
     claim_fits = (claim >= low) & (claim <= high)
     oracle_fits = (oracle >= truth.lower - truth.error) & (oracle <= truth.upper + truth.error)
     # At a kink any element between the one-sided derivatives is a derivative.
     wrong = np.where(kinks, ~claim_fits, wrong)
     outlier = wrong & claim_fits & ~oracle_fits & np.isfinite(oracle) & np.isfinite(low + high)
-    return wrong & ~outlier, outlier, kinks
+    return np.asarray(wrong & ~outlier), outlier, kinks
 
 
 def _overflow(claim: np.ndarray, oracle: np.ndarray, dtype: str) -> np.ndarray:
     """A claim that is not finite where the derivative is, well inside the dtype's range."""
     largest = float(np.finfo("float32" if dtype == "bfloat16" else dtype).max)
-    return ~np.isfinite(claim) & np.isfinite(oracle) & (np.abs(oracle) < largest / 4)
+    return np.asarray(~np.isfinite(claim) & np.isfinite(oracle) & (np.abs(oracle) < largest / 4))
 
 
 def _is_weak(oracle: np.ndarray, tolerance: np.ndarray) -> bool:

@@ -40,6 +40,8 @@ _NOMINAL = 3
 # Where a condition excludes the usual sizes, all up to this one are searched.
 _SEARCHED = 12
 _SEARCH_LIMIT = 20_000
+# Fewer possible sizes than these are too few.
+_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -167,13 +169,14 @@ def build_pool(space: Space, shapes: int, seed: int, *, ranks: Sequence[int] = (
     """
     tried = ranks if space.dotted else (None,)
     wishes = [_possible(space, tried, wish) for wish in _wishes(space, seed)]
-    if sum(map(bool, wishes)) < min(shapes, 5):
+    if sum(map(bool, wishes)) < min(shapes, _FEW):
         wishes += [[found] for found in _searched(space, tried, shapes, seed)]
-    members = _choose(wishes, shapes, tried)
+    # Sizes drawn at random only fill up: they are no rungs.
+    drawn = [_possible(space, tried, wish) for wish in _random(seed)] if shapes > _FEW else []
+    members = _choose([*wishes, *drawn], shapes, tried)
     if not members:
         raise _nothing(space, tried)
-    # Sizes drawn at random only fill up: they are no rungs.
-    rungs = itertools.chain(members, *wishes[: _fixed_wishes(space)], _small(space, tried))
+    rungs = itertools.chain(members, *wishes, _small(space, tried))
     ladder = sorted(dict.fromkeys(rungs), key=space.order)
     return Pool(tuple(sorted(members, key=space.order)), tuple(ladder))
 
@@ -196,7 +199,7 @@ def _wishes(space: Space, seed: int) -> list[Callable[[Sequence[str]], Sequence[
     turns = [(seed + i) % count for i in range(count)]
     empty = [_one_axis(0, turn, (2, 3, 5)) for turn in turns]
     large = [_one_axis(BEYOND, turn, (2, 3, 1)) for turn in turns]
-    fixed = [
+    return [
         _cycle((1,)),
         _distinct(_PRIMES),
         empty[0],
@@ -210,13 +213,12 @@ def _wishes(space: Space, seed: int) -> list[Callable[[Sequence[str]], Sequence[
         _cycle((2,)),
         _distinct((1, 2, 3, 4, 5, 6, 7)),
     ]
+
+
+def _random(seed: int) -> list[Callable[[Sequence[str]], Sequence[int]]]:
+    """Small sizes at random, more of them than are needed."""
     generator = np.random.default_rng(seed)
-    drawn = [_cycle(generator.integers(1, 9, 12).tolist()) for _ in range(60)]
-    return [*fixed, *drawn]
-
-
-def _fixed_wishes(space: Space) -> int:
-    return 8 + 2 * max(1, len(space.axes))
+    return [_cycle(generator.integers(1, 9, 12).tolist()) for _ in range(60)]
 
 
 def _cycle(values: Sequence[int]) -> Callable[[Sequence[str]], Sequence[int]]:

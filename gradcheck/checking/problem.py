@@ -146,8 +146,9 @@ class Problem:
         return np.asarray(value), np.asarray(operands[self.claim.output])
 
     def _bounded(self, example: Example, claim: np.ndarray) -> Evaluated:
-        values = self._carried_inputs(example)
-        xp, ops = running.ErrorNamespace(self.dtype), running.ErrorOperations(self.dtype)
+        xp = running.ErrorNamespace(self.dtype)
+        ops = running.ErrorOperations(xp)
+        values = self._carried_inputs(example, xp)
         operands = self.operation.environment(xp, values)
         like = xp.asarray(0.0)
         bindings = self.operation.bind(values, operands, like)
@@ -169,16 +170,16 @@ class Problem:
             relation=self._broken_relation(operands, xp),
         )
 
-    def _carried_inputs(self, example: Example) -> dict[str, Any]:
+    def _carried_inputs(self, example: Example, xp: Any) -> dict[str, Any]:
         """Inputs with their errors: exact, but rows of probabilities are rounded from exact ones."""
         values: dict[str, Any] = dict(example.params)
         for name, array in example.inputs.items():
             if array.dtype.kind != "f":
                 values[name] = array
             elif self.operation.inputs[name].kind == "probability":
-                values[name] = running.rounded(array, self.dtype)
+                values[name] = running.rounded_input(xp, array)
             else:
-                values[name] = running.exact(array, self.dtype)
+                values[name] = xp.asarray(array)
         return values
 
     def _truth(self, example: Example, values: Mapping[str, Any]) -> running.Truth | None:
@@ -193,7 +194,7 @@ class Problem:
 
         return running.derivative(
             forward,
-            [values[n] for n in self.names],
+            [example.inputs[n] if n == self.claim.input else values[n] for n in self.names],
             self.names.index(self.claim.input),
             self.dtype,
             output=self.output_index,

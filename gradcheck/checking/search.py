@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import combinations, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from gradcheck.algebra.conditions import parse_condition
 from gradcheck.algebra.shapes import DOTS, is_anonymous
 from gradcheck.checking.pool import BEYOND, Pool, Sizes, Space, build_pool
+from gradcheck.checking.simplify import simplified
 from gradcheck.drawing import PLAIN, Features, generate, run
 from gradcheck.errors import UsageError
 from gradcheck.palettes import MAGNITUDES
@@ -292,7 +293,7 @@ class _Stop(BaseException):
     """Leaves Hypothesis's shrinking early; no Exception, which would count as a failing test."""
 
 
-class _Failed(Exception):  # noqa: N818 - no error: it tells Hypothesis that an example fails
+class _Failed(Exception):
     """Tells Hypothesis that an example fails."""
 
 
@@ -330,13 +331,16 @@ def find_smallest(
     if known is None:
         return None
     start = time.monotonic()
+    found = None
     for rung in search.pool.below(known.sizes):
         if time.monotonic() > start + _SMALLER * seconds:
             break
         found = _shrunk(search, rung, fails, _TRIES, seed, start + seconds)
         if found is not None:
-            return found
-    return _shrink_values(search, fails, count, seed, known, start + seconds)
+            break
+    if found is None:
+        found = _shrink_values(search, fails, count, seed, known, start + seconds)
+    return simplified(found, search.inputs, search.dtype, fails, start + seconds)
 
 
 def _shrink_values(
@@ -350,8 +354,14 @@ def _shrink_values(
     """The simplest failing example of the known one's sizes."""
     table = {axis: size for axis, size in known.sizes.items() if not is_anonymous(axis)}
     own = Sizes(known.rank, tuple(table.items()))
-    found = _shrunk(search, own, fails, max(count, _TRIES), seed, deadline)
-    return known if found is None else min(known, found, key=Example.complexity)
+    members = search.pool.members
+    quotas = dict(zip(members, _quotas(members, count), strict=True))
+    # As many as `collect` drew, which gives the same examples; then more.
+    for tries in (quotas.get(own, 0) + 1, 2 * max(count, _TRIES)):
+        found = _shrunk(search, own, fails, tries, seed, deadline)
+        if found is not None:
+            return min(known, found, key=Example.complexity)
+    return known
 
 
 def _shrunk(
@@ -362,7 +372,25 @@ def _shrunk(
     seed: int,
     deadline: float,
 ) -> Example | None:
-    """The simplest failing example of these sizes that Hypothesis finds before the deadline."""
+    """The simplest failing example of these sizes that is found before the deadline."""
+    found = _shrunk_by_hypothesis(search, sizes, fails, tries, seed, deadline)
+    if found is None or found.features == PLAIN:
+        return found
+    # An index means another value in each palette, so that Hypothesis seldom finds the way from
+    # a magnitude of 1000 to plain values.
+    plain = replace(search, features=(PLAIN,))
+    simpler = _shrunk_by_hypothesis(plain, sizes, fails, tries, seed, deadline)
+    return found if simpler is None else min(found, simpler, key=Example.complexity)
+
+
+def _shrunk_by_hypothesis(
+    search: Search,
+    sizes: Sizes,
+    fails: Callable[[Example], bool],
+    tries: int,
+    seed: int,
+    deadline: float,
+) -> Example | None:
     failing: list[Example] = []
 
     def test(example: Example) -> None:

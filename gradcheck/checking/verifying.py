@@ -199,9 +199,9 @@ def _in_workers(
             results = future.result()
         except (GradcheckError, OSError, RuntimeError) as error:
             results = [_lost(check, error) for check in batch]
-        for check in results:
-            step(f"{check.claim} {check.input}")
-            yield check
+        for result in results:
+            step(f"{result.claim} {result.input}")
+            yield result
 
 
 def run_all(checks: Sequence[Planned]) -> list[Check]:

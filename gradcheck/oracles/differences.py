@@ -55,6 +55,8 @@ _SAFETY = 2.0
 _ULPS = 32
 _NOISE_LEVELS = 3
 _NOISE_SAFETY = 8.0
+# More than this share of the values is no rounding error: it is a jump.
+_MOST_NOISE = 1e-4
 _EPS = float(np.finfo(np.float64).eps)
 # How many numbers are held at once.
 _BUDGET = 1 << 22
@@ -206,7 +208,10 @@ class _Candidates:
         biggest = np.maximum(np.maximum(np.abs(above), np.abs(below)), np.abs(f))
         absolute = bound.given + bound.relative * biggest
         if bound.levels:
-            absolute = np.maximum(absolute, _observed_noise(gap, self.h)[:, None])
+            observed = _observed_noise(gap, self.h)[:, None]
+            largest = np.max(np.where(np.isfinite(biggest), biggest, 0.0), axis=1, keepdims=True)
+            rounds = observed <= _MOST_NOISE * largest
+            absolute = np.maximum(absolute, np.where(rounds, observed, 0.0))
         rounding = 2 * absolute / (up - down)
         # Where x + h and x - h were rounded the stencil is a little off centre.
         rounding += np.abs(gap) * np.abs(up + down) / (up - down)

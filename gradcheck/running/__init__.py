@@ -1,9 +1,11 @@
 """Running error analysis: values and derivatives that carry a rigorous bound on their error."""
 
+from gradcheck.running.balls import ErrorArray
 from gradcheck.running.decision import BranchLog, Decision
 from gradcheck.running.dual import Dual, DualNamespace
-from gradcheck.running.error import ErrorArray, ErrorNamespace
+from gradcheck.running.error import ErrorNamespace
 from gradcheck.running.formats import FORMATS, Format, format_of
+from gradcheck.running.operations import ErrorOperations, rounded_input
 from gradcheck.running.truth import Truth, bounds, derivative
 
 __all__ = [
@@ -14,9 +16,11 @@ __all__ = [
     "DualNamespace",
     "ErrorArray",
     "ErrorNamespace",
+    "ErrorOperations",
     "Format",
     "Truth",
     "bounds",
     "derivative",
     "format_of",
+    "rounded_input",
 ]

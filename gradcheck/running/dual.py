@@ -7,19 +7,22 @@ directional derivative. Where rounding errors leave a decision open, both branch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcheck.running import tangent
+from gradcheck.running.balls import ErrorArray, contenders, quiet
 from gradcheck.running.decision import BranchLog, Decision
-from gradcheck.running.error import ErrorArray, ErrorNamespace, contenders, quiet
+from gradcheck.running.error import ErrorNamespace
 from gradcheck.running.formats import Floats, format_of
 from gradcheck.running.namespace import Axis, Namespace, axes_of, is_integral, plain
 from gradcheck.running.operand import Operand
 from gradcheck.running.partials import PARTIALS
 from gradcheck.running.tangent import Tangent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 Part = tuple[Tangent | None, ErrorArray | None]
 
@@ -63,8 +66,8 @@ class DualNamespace(Namespace):
     def __init__(self, dtype: Any = "float64", side: int = 1) -> None:
         self.format = format_of(dtype)
         self.side = side
-        self.log = BranchLog()
-        self.base = ErrorNamespace(dtype, self.log)
+        self.branches = BranchLog()
+        self.base = ErrorNamespace(dtype, self.branches)
         self.pi, self.e = self.base.pi, self.base.e
         self.directions = 0
         self.reuses = 0
@@ -74,7 +77,7 @@ class DualNamespace(Namespace):
         """The variable of the run: one direction an entry."""
         value = self.base.asarray(x)
         self.directions = value.size
-        return self._dual(value, tangent.seed(value.shape, self.side))
+        return Dual(self, value, tangent.seed(value.shape, self.side))
 
     def closed(self, t: Tangent) -> tuple[Floats, Floats]:
         """Value and error of a result's tangents, with what only a whole reverse pass can add.
@@ -91,7 +94,7 @@ class DualNamespace(Namespace):
 
     # Taking operands apart and putting results together
 
-    def asarray(self, x: Any, dtype: Any = None) -> Any:
+    def asarray(self, x: Any) -> Any:
         """X as a value of this namespace."""
         if isinstance(x, Dual):
             return x
@@ -99,7 +102,7 @@ class DualNamespace(Namespace):
             return self.where(x, 1, 0)
         if isinstance(x, list | tuple) and any(isinstance(one, Operand) for one in x):
             return self.stack(list(x))
-        return self.base.asarray(x, dtype)
+        return self.base.asarray(x)
 
     def _split(self, x: Any) -> tuple[ErrorArray, Tangent | None]:
         """Value and tangent of an operand; this counts as a use of it."""
@@ -186,14 +189,13 @@ class DualNamespace(Namespace):
         by_y = None if t is None else value * self.base.unary("log", v)
         return self._combined(value, (s, by_x), (t, by_y))
 
-    def _power_partial(self, x: ErrorArray, y: ErrorArray) -> ErrorArray:
+    def _power_partial(self, x: ErrorArray, y: ErrorArray) -> Any:
         if y.radius is None and not np.any(y.value):
             return self.base.asarray(np.zeros(()))
         less = y.value - 1.0
         exact = y.radius is None and np.all(less + 1.0 == y.value)
-        lower = ErrorArray(self.base, less) if exact else y - 1
-        power: ErrorArray = self.base.multiply(y, self.base.pow(x, lower))
-        return power
+        lower = ErrorArray(self.base, less) if exact else self.base.subtract(y, 1)
+        return self.base.asarray(self.base.multiply(y, self.base.pow(x, lower)))
 
     @quiet
     def unary(self, name: str, x: Any) -> Any:
@@ -219,7 +221,7 @@ class DualNamespace(Namespace):
 
     @quiet
     def logaddexp(self, x: Any, y: Any) -> Any:
-        """log(exp x + exp y)."""
+        """The logarithm of exp x + exp y."""
         (v, s), (w, t) = self._split(x), self._split(y)
         value = self.base.logaddexp(v, w)
         by_x = None if s is None else self.base.unary("exp", v - value)
@@ -228,7 +230,7 @@ class DualNamespace(Namespace):
 
     @quiet
     def logsumexp(self, x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-        """log Σ exp x: Σ exp(x - result) dx."""
+        """The logarithm of Σ exp x: Σ exp(x - result) dx."""
         v, t = self._split(x)
         axes = axes_of(axis, v.ndim)
         whole = self.base.logsumexp(v, axes, keepdims=True)
@@ -257,8 +259,8 @@ class DualNamespace(Namespace):
         if (s is None and t is None) or not np.count_nonzero(tie):
             return result
         below, still, above, live = self._motion(s, t, tie.shape)
-        ties = np.count_nonzero(tie & np.any(live, axis=0))
-        self.log.ties += ties
+        ties = int(np.count_nonzero(tie & np.any(live, axis=0)))
+        self.branches.ties += ties
         if ties:
             true, false = choice.true, choice.false
             if name == "equal":
@@ -277,9 +279,9 @@ class DualNamespace(Namespace):
         value, error, live = nothing, nothing, nothing > 0
         for sign, one in ((1.0, s), (-1.0, t)):
             if one is not None:
-                one = one.reached(shape)
-                value, error = value + sign * one.value, error + one.error
-                live = live | (one.paths > 0) | (one.error > 0)
+                near = one.reached(shape)
+                value, error = value + sign * near.value, error + near.error
+                live = live | (near.paths > 0) | (near.error > 0)
         return value < -error, (value == 0) & (error == 0), value > error, live
 
     def _chosen(
@@ -348,7 +350,7 @@ class DualNamespace(Namespace):
             best = t.map(lambda a: np.sum(np.where(first, a, 0.0), axis=inner, keepdims=keepdims))
             return self._dual(value, best)
         live = np.any((t.paths > 0) & first, axis=(0, *inner))
-        self.log.ties += np.count_nonzero(tied & live)
+        self.branches.ties += int(np.count_nonzero(tied & live))
         best = _best(t, first, np.reshape(tied, value.shape), inner, keepdims=keepdims)
         return self._dual(value, best)
 

@@ -9,13 +9,13 @@ target and of the centre. An exact zero (value 0, error 0) stays exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcheck.errors import ShapeError, UnsupportedOperation
 from gradcheck.running import linear
+from gradcheck.running.balls import ErrorArray, at_infinity, contenders, hull, quiet, total_error
 from gradcheck.running.decision import BranchLog, Decision
 from gradcheck.running.elementary import (
     UNDERFLOWING,
@@ -27,63 +27,10 @@ from gradcheck.running.formats import ARITHMETIC, QUOTIENT, ULPS, UNIT64, Floats
 from gradcheck.running.namespace import Axis, Namespace, axes_of, is_integral, plain
 from gradcheck.running.operand import Operand
 
-quiet = np.errstate(all="ignore")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-
-class ErrorArray(Operand):
-    """Balls: `value` ± `error`, entry by entry.
-
-    Attributes:
-        value: The centres.
-        radius: The errors, or None where all are zero (cheaper than an array of zeros).
-    """
-
-    __slots__ = ("_upper", "radius", "space", "value")
-
-    def __init__(self, space: Namespace, value: Any, radius: Any = None) -> None:
-        self.space = space
-        self.value: Any = value
-        self.radius: Any = radius
-        self._upper: Any = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes of the axes."""
-        return cast("tuple[int, ...]", self.value.shape)
-
-    @property
-    def error(self) -> Floats:
-        """The bounds, an array of the same shape."""
-        return np.zeros(self.shape) if self.radius is None else np.asarray(self.radius)
-
-    @property
-    def upper(self) -> Any:
-        """|value| + error."""
-        if self._upper is None:
-            size = np.abs(self.value)
-            self._upper = size if self.radius is None else size + self.radius
-        return self._upper
-
-    def __float__(self) -> float:
-        if self.size == 1 and not np.any(self.error):
-            return float(self.value.reshape(()))
-        return super().__float__()
-
-    def __repr__(self) -> str:
-        return f"ErrorArray({self.value!r}, error={self.error!r})"
-
-
-def _at_infinity(x: ErrorArray) -> Any:
-    """Where x is infinite on purpose (a mask's -inf): exactly, not by overflow."""
-    infinite = np.isinf(x.value)
-    return infinite if x.radius is None else infinite & (x.radius == 0)
-
-
-def _total(x: ErrorArray, y: ErrorArray) -> Any:
-    """The sum of two errors, None where both are exact."""
-    if x.radius is None or y.radius is None:
-        return y.radius if x.radius is None else x.radius
-    return x.radius + y.radius
+__all__ = ["ErrorArray", "ErrorNamespace"]
 
 
 class ErrorNamespace(Namespace):
@@ -98,7 +45,7 @@ class ErrorNamespace(Namespace):
 
     def __init__(self, dtype: Any = "float64", log: BranchLog | None = None) -> None:
         self.format = format_of(dtype)
-        self.log = BranchLog() if log is None else log
+        self.branches = BranchLog() if log is None else log
         self.counts_ties = log is None
         self.pi = self._constant(math.pi)
         self.e = self._constant(math.e)
@@ -108,7 +55,7 @@ class ErrorNamespace(Namespace):
         return ErrorArray(self, np.float64(x), np.float64(self.format.rate(1.0) * x))
 
     @quiet
-    def asarray(self, x: Any, dtype: Any = None) -> Any:  # noqa: ARG002
+    def asarray(self, x: Any) -> Any:
         """X as balls; what the target cannot represent carries that error."""
         if isinstance(x, ErrorArray):
             return x
@@ -196,10 +143,10 @@ class ErrorNamespace(Namespace):
         # Twice, since the centre is rounded too.
         return self._close(
             operation(x.value, y.value),
-            _total(x, y),
+            total_error(x, y),
             ARITHMETIC,
             live=lambda: (x.upper > 0) & (y.upper > 0),
-            infinite=lambda: _at_infinity(x) | _at_infinity(y),
+            infinite=lambda: at_infinity(x) | at_infinity(y),
             limit=2 * np.minimum(x.upper, y.upper),
         )
 
@@ -219,8 +166,8 @@ class ErrorNamespace(Namespace):
             ARITHMETIC,
             live=lambda: (x.upper > 0) & (y.upper > 0),
             infinite=lambda: (
-                (_at_infinity(x) & (np.abs(y.value) > y.error))
-                | (_at_infinity(y) & (np.abs(x.value) > x.error))
+                (at_infinity(x) & (np.abs(y.value) > y.error))
+                | (at_infinity(y) & (np.abs(x.value) > x.error))
             ),
         )
 
@@ -280,15 +227,12 @@ class ErrorNamespace(Namespace):
             moved = spread(name, x.value, np.abs(x.value) * self.format.unit, value)
             moved = np.where(np.abs(x.value) == 1, 0.0, moved)
             total = moved if total is None else total + moved
-        if name in UNDERFLOWING:
-            live = lambda: x.value != -np.inf  # noqa: E731
-        else:
-            live = None
-        return self._close(value, total, ULPS[name], live, infinite=lambda: _at_infinity(x))
+        dense = (lambda: x.value != -np.inf) if name in UNDERFLOWING else None
+        return self._close(value, total, ULPS[name], dense, infinite=lambda: at_infinity(x))
 
     @quiet
     def logaddexp(self, x: Any, y: Any) -> Any:
-        """log(exp x + exp y): 1-Lipschitz in the larger error."""
+        """The logarithm of exp x + exp y: 1-Lipschitz in the larger error."""
         x, y = self.asarray(x), self.asarray(y)
         value = np.logaddexp(x.value, y.value)
         total = np.maximum(x.error, y.error)
@@ -296,11 +240,12 @@ class ErrorNamespace(Namespace):
         total = total + self.format.rate(ULPS["logaddexp"]) * (
             np.fmin(np.maximum(np.abs(x.value), np.abs(y.value)), np.abs(value) + 1.0)
         )
-        infinite = lambda: _at_infinity(x) | _at_infinity(y)  # noqa: E731
-        return self._close(value, total, ARITHMETIC, infinite=infinite)
+        return self._close(
+            value, total, ARITHMETIC, infinite=lambda: at_infinity(x) | at_infinity(y)
+        )
 
     def logsumexp(self, x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-        """log Σ exp x, by the largest entry's centre: any constant will do, exactly."""
+        """The logarithm of Σ exp x, shifted by the largest centre: any constant is exact."""
         x = self.asarray(x)
         axes = axes_of(axis, x.ndim)
         top = np.max(x.value, axis=axes, keepdims=True)
@@ -323,7 +268,7 @@ class ErrorNamespace(Namespace):
         apart = np.abs(gap) > margin
         same = (x.value == y.value) & (margin == 0)
         apart, same = apart | ((gap != 0) & (margin == 0)), np.asarray(same)
-        self._count(np.count_nonzero(same), apart.size - np.count_nonzero(apart | same))
+        self._note(np.count_nonzero(same), apart.size - np.count_nonzero(apart | same))
         if name == "equal":
             return Decision(self, same, apart)
         above, below = apart & (gap > 0), apart & (gap < 0)
@@ -331,9 +276,9 @@ class ErrorNamespace(Namespace):
             return Decision(self, above, below | same)
         return Decision(self, above | same, below)
 
-    def _count(self, ties: Any, ambiguous: Any) -> None:
-        self.log.ties += int(ties) if self.counts_ties else 0
-        self.log.ambiguous += int(ambiguous)
+    def _note(self, ties: Any, ambiguous: Any) -> None:
+        self.branches.ties += int(ties) if self.counts_ties else 0
+        self.branches.ambiguous += int(ambiguous)
 
     @quiet
     def where(self, condition: Any, x: Any, y: Any) -> Any:
@@ -381,7 +326,7 @@ class ErrorNamespace(Namespace):
         first, ties = contenders(x, axes)
         count = np.sum(first, axis=axes)
         exact = np.asarray(ties).sum()
-        self._count(exact, np.count_nonzero(count > 1) - exact)
+        self._note(exact, np.count_nonzero(count > 1) - exact)
         if x.radius is None:
             return ErrorArray(self, value)
         radius = np.max(np.where(first, x.radius, 0.0), axis=axes, keepdims=keepdims)
@@ -479,26 +424,3 @@ class ErrorNamespace(Namespace):
         if all(x.radius is None for x in balls):
             return ErrorArray(self, value)
         return ErrorArray(self, value, np.concatenate([x.error for x in balls], axis=axis))
-
-
-def hull(x: Any, ex: Any, y: Any, ey: Any) -> tuple[Any, Any]:
-    """The smallest ball around two balls."""
-    low, high = np.minimum(x - ex, y - ey), np.maximum(x + ex, y + ey)
-    middle = low / 2 + high / 2
-    half = (high / 2 - low / 2) * (1 + 4 * UNIT64) + 4 * UNIT64 * np.abs(middle)
-    same = (x == y) & (ex == ey)
-    middle, half = np.where(same, x, middle), np.where(same, ex, half)
-    return middle, np.where(np.isfinite(middle) & ~np.isnan(half), half, np.inf)
-
-
-def contenders(x: ErrorArray, axes: tuple[int, ...]) -> tuple[Any, Any]:
-    """Which entries may be the largest along axes, and which slices have an exact tie."""
-    if x.radius is None:
-        top = np.max(x.value, axis=axes, keepdims=True)
-        first = x.value == top
-        return first, np.sum(first, axis=axes) > 1
-    slack = 4 * UNIT64 * np.where(x.radius == 0, 0.0, x.upper)
-    low = np.max(x.value - x.radius - slack, axis=axes, keepdims=True)
-    first = ~(x.value + x.radius + slack < low)
-    exact = np.all(~first | (x.radius == 0), axis=axes)
-    return first, exact & (np.sum(first, axis=axes) > 1)

@@ -87,7 +87,7 @@ def _bfloat16(x: Floats) -> Floats:
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     near = (rounded & np.uint32(0xFFFF0000)).view(np.float32)
     finite = np.isfinite(single)
-    return np.where(finite, near, single).astype(np.float64).reshape(x.shape)
+    return np.asarray(np.where(finite, near, single), dtype=np.float64).reshape(x.shape)
 
 
 FORMATS: dict[str, Format] = {

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcheck.errors import UnsupportedOperation
 from gradcheck.running.formats import ELIMINATION, SLACK, Floats, Format
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LARGE = 20_000
 
@@ -28,7 +30,7 @@ def parse(equation: str) -> tuple[tuple[str, ...], str]:
 def contract(equation: str, arrays: Sequence[Any]) -> Any:
     """np.einsum, with a contraction order where the index space is large."""
     letters, _ = parse(equation)
-    sizes = {}
+    sizes: dict[str, int] = {}
     for one, array in zip(letters, arrays, strict=True):
         sizes.update(zip(one, np.shape(array), strict=True))
     large = math.prod(sizes.values()) > _LARGE

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,8 @@ from gradcheck.running.decision import BranchLog, Decision
 from gradcheck.running.operand import Operand
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from gradcheck.running.formats import Format
 
 Axis = int | tuple[int, ...] | None
@@ -89,8 +90,8 @@ class Namespace(ABC):
     # Primitives
 
     @abstractmethod
-    def asarray(self, x: Any, dtype: Any = None) -> Any:
-        """X as a value of this namespace; `dtype` is ignored: the namespace has one."""
+    def asarray(self, x: Any) -> Any:
+        """X as a value of this namespace."""
 
     @abstractmethod
     def unary(self, name: str, x: Any) -> Any:
@@ -122,11 +123,11 @@ class Namespace(ABC):
 
     @abstractmethod
     def logaddexp(self, x: Any, y: Any) -> Any:
-        """log(exp x + exp y)."""
+        """The logarithm of exp x + exp y."""
 
     @abstractmethod
     def logsumexp(self, x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-        """log Σ exp x."""
+        """The logarithm of Σ exp x."""
 
     @abstractmethod
     def maximum(self, x: Any, y: Any) -> Any:
@@ -203,7 +204,7 @@ class Namespace(ABC):
         """The smaller one."""
         return self.negative(self.maximum(self.negative(x), self.negative(y)))
 
-    def clip(self, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+    def clip(self, x: Any, min: Any = None, max: Any = None) -> Any:
         """X held between bounds."""
         if min is not None:
             x = self.maximum(x, min)
@@ -349,11 +350,13 @@ class Namespace(ABC):
 
     def tril(self, x: Any, k: int = 0) -> Any:
         """X below the k-th diagonal of the last two axes, zero above."""
-        return self.where(np.tri(*self.asarray(x).shape[-2:], k=k, dtype=bool), x, 0)
+        x = self.asarray(x)
+        return self.where(np.tri(x.shape[-2], x.shape[-1], k) > 0, x, 0)
 
     def triu(self, x: Any, k: int = 0) -> Any:
         """X above the k-th diagonal of the last two axes, zero below."""
-        return self.where(np.tri(*self.asarray(x).shape[-2:], k=k - 1, dtype=bool), 0, x)
+        x = self.asarray(x)
+        return self.where(np.tri(x.shape[-2], x.shape[-1], k - 1) > 0, 0, x)
 
     # Shapes
 
@@ -431,20 +434,20 @@ class Namespace(ABC):
 
     # Creation
 
-    def arange(self, *args: Any, dtype: Any = None) -> Any:  # noqa: ARG002
+    def arange(self, *args: Any) -> Any:
         """Integers from start to stop, exact."""
         numbers = np.arange(*args)
         return numbers if is_integral(numbers) else self.asarray(numbers)
 
-    def zeros(self, shape: Any, dtype: Any = None) -> Any:  # noqa: ARG002
+    def zeros(self, shape: Any) -> Any:
         """Zeros, exact."""
         return self.asarray(np.zeros(shape))
 
-    def ones(self, shape: Any, dtype: Any = None) -> Any:  # noqa: ARG002
+    def ones(self, shape: Any) -> Any:
         """Ones, exact."""
         return self.asarray(np.ones(shape))
 
-    def eye(self, n: int, m: int | None = None, dtype: Any = None) -> Any:  # noqa: ARG002
+    def eye(self, n: int, m: int | None = None) -> Any:
         """The identity matrix."""
         return self.asarray(np.eye(n, m))
 
@@ -474,16 +477,14 @@ for _name in ELEMENTARY:
 
 def indices(x: Any) -> Any:
     """An index as NumPy takes it: whole numbers, of an error-carrying value too if it is exact."""
-    if isinstance(x, Decision):
-        whole = np.asarray(x.true) if not np.any(x.ambiguous) else None
-    elif isinstance(x, Operand):
-        value, error = getattr(x, "value", None), getattr(x, "error", None)
-        known = isinstance(value, np.ndarray | np.generic) and not np.any(error)
-        exact = known and np.all(value == np.round(value))
-        whole = np.asarray(value, dtype=np.int64) if exact else None
-    else:
+    if not isinstance(x, Operand):
         return x
-    if whole is None:
-        problem = "an index that rounding may change; index with integer arrays"
-        raise UnsupportedOperation(problem)
-    return whole
+    if isinstance(x, Decision) and not np.any(x.ambiguous):
+        return x.true
+    value = getattr(x, "value", None)
+    if isinstance(value, np.ndarray | np.generic) and not np.any(getattr(x, "error", 1.0)):
+        whole = np.asarray(value, dtype=np.int64)
+        if np.array_equal(whole, value):
+            return whole
+    problem = "an index that rounding may change; index with integer arrays"
+    raise UnsupportedOperation(problem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,8 @@ import numpy as np
 from gradcheck.errors import UnsupportedOperation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradcheck.running.namespace import Namespace
 
 

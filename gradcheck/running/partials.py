@@ -10,16 +10,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcheck.running.error import ErrorNamespace
+    from gradcheck.running.namespace import Namespace
 
-Partial = Callable[["ErrorNamespace", Any, Any], Any]
+Partial = Callable[["Namespace", Any, Any], Any]
 
 
-def _arc(xp: ErrorNamespace, x: Any, _y: Any) -> Any:
+def _arc(xp: Namespace, x: Any, _y: Any) -> Any:
     return xp.divide(1, xp.unary("sqrt", xp.subtract(1, xp.square(x))))
 
 
-def _erf(xp: ErrorNamespace, x: Any, _y: Any) -> Any:
+def _erf(xp: Namespace, x: Any, _y: Any) -> Any:
     factor = xp.divide(2, xp.unary("sqrt", xp.pi))
     return xp.multiply(factor, xp.unary("exp", xp.negative(xp.square(x))))
 

@@ -15,15 +15,18 @@ in every mode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcheck.running import linear
 from gradcheck.running.elementary import beyond
-from gradcheck.running.error import ErrorArray
 from gradcheck.running.formats import ARITHMETIC, PARTIAL, SLACK, Floats, Format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gradcheck.running.balls import ErrorArray
 
 _GROW = 1.0 + SLACK
 

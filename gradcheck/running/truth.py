@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcheck.errors import UsageError
+from gradcheck.running.balls import quiet
 from gradcheck.running.decision import Decision
 from gradcheck.running.dual import Dual, DualNamespace
-from gradcheck.running.error import ErrorNamespace, quiet
+from gradcheck.running.error import ErrorNamespace
 from gradcheck.running.formats import Floats
-from gradcheck.running.namespace import Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from gradcheck.running.namespace import Namespace
 
 Ball = tuple[Floats, Floats]
 
@@ -28,7 +34,7 @@ class Truth:
         error: The exact derivative, and whatever is computed in the target, lies in value ± error.
         lower: The lower end of both one-sided derivatives and their errors.
         upper: The upper end.
-        kinks: The number of entries whose one-sided derivatives certainly differ.
+        kinked: The entries whose one-sided derivatives certainly differ.
         ambiguous: The number of decisions that rounding errors leave open.
     """
 
@@ -37,8 +43,13 @@ class Truth:
     error: Floats
     lower: Floats
     upper: Floats
-    kinks: int
+    kinked: NDArray[np.bool_]
     ambiguous: int
+
+    @property
+    def kinks(self) -> int:
+        """The number of entries at a kink."""
+        return int(np.count_nonzero(self.kinked))
 
 
 def _operand(space: Namespace, x: Any) -> Any:
@@ -122,12 +133,11 @@ def derivative(
         raise UsageError(problem)
     ahead = _run(fn, arrays, wrt, dtype, output, 1)
     lower, upper = ahead.value - ahead.error, ahead.value + ahead.error
-    kinks = 0
-    if ahead.space.log.ties:
+    apart = np.zeros(ahead.value.shape, np.bool_)
+    if ahead.space.branches.ties:
         behind = _run(fn, arrays, wrt, dtype, output, -1)
         lower = np.minimum(lower, behind.value - behind.error)
         upper = np.maximum(upper, behind.value + behind.error)
         apart = np.abs(ahead.value - behind.value) > ahead.error + behind.error
-        kinks = int(np.count_nonzero(apart))
-    log = ahead.space.log
-    return Truth(ahead.outputs, ahead.value, ahead.error, lower, upper, kinks, log.ambiguous)
+    log = ahead.space.branches
+    return Truth(ahead.outputs, ahead.value, ahead.error, lower, upper, apart, log.ambiguous)
