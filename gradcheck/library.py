@@ -185,6 +185,12 @@ def _of_file(path: Path) -> list[Target]:
     return [_target(op) for op in _operations(path).values() if _home(op) == path.resolve()]
 
 
+def _short(path: Path) -> Path:
+    """The path as one would type it: relative to the working folder where it lies below."""
+    path = path.resolve()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _home(operation: Operation) -> Path:
     return Path(getattr(operation, "address", "").partition("::")[0]).resolve()
 
@@ -195,7 +201,7 @@ def _operations(path: Path) -> dict[str, Operation]:
     found = {n: v for n, v in vars(module).items() if isinstance(v, Operation) and n[0] != "_"}
     for name, operation in found.items():
         if not getattr(operation, "address", ""):
-            operation.address = f"{path.resolve()}::{name}"  # type: ignore[attr-defined]
+            operation.address = f"{_short(path)}::{name}"  # type: ignore[attr-defined]
             if (
                 operation.location is None
                 or operation.name in ("spec", "")

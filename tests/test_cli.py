@@ -17,7 +17,9 @@ from click.testing import CliRunner
 
 import gradcheck.checking
 from gradcheck import __version__
+from gradcheck.checking.search import PROFILES
 from gradcheck.cli import main
+from gradcheck.oracles import ORACLES
 from gradcheck.reports import Check, Report
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ square = Spec(
 
 # The rule that (targets - preds) * preds amounts to: a[p,s] a[p,s] where a[p,q] a[p,s] belongs.
 WRONG = """
-from gradcheck import Spec, delta, einsum, probability, real
+from gradcheck import Spec, delta, einsum, ones, probability, real
 
 def forward(xp, z):
     e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
@@ -46,7 +48,7 @@ def forward(xp, z):
 softmax = Spec(
     forward, inputs={"z": real("m n")}, output={"a": probability("m n")},
     jacobian={"z": einsum("pq,pr,qs->pqrs", "a", delta, delta)
-                   - einsum("ps,ps,pr->pqrs", "a", "a", delta)},
+                   - einsum("ps,ps,pr,q->pqrs", "a", "a", delta, ones)},
 )
 """
 
@@ -100,6 +102,12 @@ def test_help_names_every_command_and_every_exit_code() -> None:
     flags = ("--oracle", "--device", "--dtype", "--wrt", "--profile", "--seed", "--require")
     assert all(flag in text for flag in (*flags, "--format", "--data", "-j", "--output"))
     assert all(f"\n    {code}  " in text for code in (0, 1, 2, 3, 130))
+
+
+def test_help_names_the_oracles_and_profiles_that_there_are() -> None:
+    text = " ".join(gradcheck_("verify", "--help").stdout.split())
+    assert f"Sources of the truth: {', '.join(ORACLES)}." in text
+    assert f"--profile {'|'.join(PROFILES)} " in text
 
 
 def test_version() -> None:
@@ -199,14 +207,14 @@ def test_lists_are_comma_separated_or_repeated(monkeypatch: pytest.MonkeyPatch) 
     called = answering(monkeypatch, Report([check("agrees")]))
     gradcheck_(
         "verify", "softmax", "--oracle", "torch, jax", "--oracle", "native,torch",
-        "--device", "all", "--dtype", "float32", "--wrt", "x,w", "--require", "torch,cuda:1",
+        "--device", "all", "--dtype", "float32", "--wrt", "x,w", "--require", "torch,jax",
         "--profile", "quick", "--seed", "5", "-j", "2",
     )  # fmt: skip
     assert called["oracles"] == ("torch", "jax", "native")
     assert called["devices"] == ("all",)
     assert called["dtypes"] == ("float32",)
     assert called["wrt"] == ("x", "w")
-    assert called["require"] == ("torch", "cuda:1")
+    assert called["require"] == ("torch", "jax")
     assert (called["profile"], called["seed"], called["jobs"]) == ("quick", 5, 2)
 
 
@@ -290,9 +298,16 @@ main(prog_name="gradcheck")
 
 def in_a_process(program: str, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", program, *args]
-    env = {**os.environ, **options.pop("env", {})}
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8", **options.pop("env", {})}
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, encoding="utf-8", env=env, **options
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=env,
+        **options,
     )
 
 

@@ -244,7 +244,9 @@ def test_the_function_may_bring_an_axis_of_its_own():
 
 
 def test_a_size_that_no_one_knows_is_refused():
-    with pytest.raises(SpecError, match="takes 'q', which is neither an axis nor a param") as caught:
+    with pytest.raises(
+        SpecError, match="takes 'q', which is neither an axis nor a param"
+    ) as caught:
         as_domain(lambda q: real("m n", hi=q), "x", axes=["m", "n"], params={"k": integer(1, 4)})
     assert caught.value.hint == "known are m, n, k"
 

@@ -471,9 +471,10 @@ def test_progress_is_silent_off_a_terminal() -> None:
     assert buffer.getvalue() == ""
 
 
-def test_progress_draws_on_a_terminal() -> None:
+def test_progress_draws_on_a_terminal_what_is_done_and_what_runs() -> None:
     buffer = io.StringIO()
     with progress(2, Console(file=buffer, force_terminal=True, width=120)) as step:
         step("a[0] by torch")
-        step("b by torch")
+        step("/a/long/folder/that/says/little/softmax.py::softmax::z[torch]")
+    assert ".../little/softmax.py::softmax::z[torch]" in buffer.getvalue()
     assert "2/2" in buffer.getvalue()

@@ -245,14 +245,15 @@ def _one_axis(
 
 
 def _small(space: Space, ranks: Iterable[int | None]) -> Iterator[Sizes]:
-    """All combinations of 1 and 2 where there are at most three axes, else the main ones."""
+    """Combinations of 1 and 2, all where there are at most three axes; 0 and 33 beside ones."""
     for rank in ranks:
         axes = (*leading_axes(rank or 0), *space.axes)
         rows: Iterable[Sequence[int]] = itertools.product((1, 2), repeat=len(axes))
         if len(axes) > 3:
             odd = [_one_axis(s, i, (3 - s,))(axes) for s in (1, 2) for i in range(len(axes))]
             rows = [_cycle(values)(axes) for values in ((1,), (2,), (1, 2), (2, 1))] + odd
-        for row in rows:
+        special = [_one_axis(s, i, (1,))(axes) for s in (0, BEYOND) for i in range(len(axes))]
+        for row in (*rows, *special):
             for sizes in space.variants(dict(zip(axes, row, strict=True)), rank):
                 if not space.obstacle(sizes):
                     yield sizes

@@ -128,6 +128,8 @@ class Problem:
                 return _nothing(example, f"the forward raises {type(error).__name__}: {error}")
             if not np.all(np.isfinite(claim[1])):
                 return _nothing(example, "the forward is not finite")
+            if not claim[0].size:
+                return _nothing(example, "the Jacobian has no entries")
             return self._bounded(example, claim[0])
 
     def _claim(self, example: Example) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(total: int, console: Console | None = None) -> Iterator[Step]:
-    """A bar over so many checks; the function it gives takes the name of the check just done.
+    """A bar over so many checks; the function it gives takes the name of the check that begins.
 
     Args:
         total: How many steps there will be.
@@ -30,7 +31,9 @@ def progress(total: int, console: Console | None = None) -> Iterator[Step]:
         return
     with _bar(console) as bar:
         task = bar.add_task("starting", total=total)
-        yield lambda description: bar.update(task, advance=1, description=_short(description))
+        begun = itertools.count()  # the first check begins when none is done
+        yield lambda text: bar.update(task, completed=next(begun), description=_short(text))
+        bar.update(task, completed=total)
 
 
 def _bar(console: Console) -> Progress:
@@ -48,4 +51,5 @@ def _bar(console: Console) -> Progress:
 
 
 def _short(description: str, width: int = 40) -> str:
-    return description if len(description) <= width else description[: width - 3] + "..."
+    """The end of a long name tells more than its beginning, which is a folder."""
+    return description if len(description) <= width else "..." + description[3 - width :]
