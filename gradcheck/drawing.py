@@ -7,7 +7,7 @@ one from a drawn seed. Either way an entry is an index into a palette.
 from __future__ import annotations
 
 import math
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -227,26 +227,19 @@ def run(
             raise UsageError(problem) from error
 
     if hypothesis.currently_in_test_context():
-        _in_thread(attempt)
+        # Hypothesis refuses to be nested, which it looks for in the same thread.
+        _workers().submit(attempt).result()
     else:
         attempt()
 
 
-def _in_thread(task: Callable[[], None]) -> None:
-    """Run a task in a thread of its own, where Hypothesis does not see that it is nested."""
-    raised: list[BaseException] = []
+@lru_cache(maxsize=1)
+def _workers() -> ThreadPoolExecutor:
+    """Threads for nested runs; several, since nested runs may nest again.
 
-    def guarded() -> None:
-        try:
-            task()
-        except BaseException as error:  # noqa: BLE001 - it is raised again below
-            raised.append(error)
-
-    thread = threading.Thread(target=guarded, daemon=True)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
+    They are kept: in a new thread Hypothesis first collects garbage, which takes its time.
+    """
+    return ThreadPoolExecutor(max_workers=8, thread_name_prefix="gradcheck")
 
 
 def generate(strategy: SearchStrategy[T], count: int, seed: int) -> list[T]:

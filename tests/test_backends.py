@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from xp_cases import CASES, EPS, INDICES, X
+from xp_cases import CASES, EPS, INDICES, V, X
 
 from gradcheck import backends
 from gradcheck.backends.names import COMPARISONS, CONSTANTS, XP_NAMES

@@ -116,6 +116,19 @@ def test_jax_compiles_without_the_cheap_options_where_they_are_unknown(monkeypat
     np.testing.assert_array_equal(jacobian, 3 * np.eye(3))
 
 
+def test_torch_batches_and_rows_are_the_same(monkeypatch):
+    from gradcheck.backends import torch_
+
+    x = RNG.standard_normal((13, 7))
+    _, whole = backends.get("torch").derivative(softmax, [x], 0)
+    monkeypatch.setattr(torch_, "_CPU_CHUNK", 91 * 20)
+    _, chunked = backends.get("torch").derivative(softmax, [x], 0)
+    monkeypatch.setattr(torch_, "_BATCH_FROM", np.inf)
+    _, rows = backends.get("torch").derivative(softmax, [x], 0)
+    np.testing.assert_allclose(chunked, whole, rtol=0, atol=1e-16)
+    np.testing.assert_allclose(rows, whole, rtol=0, atol=1e-16)
+
+
 def test_torch_goes_row_by_row_where_there_is_no_batched_rule():
     torch = pytest.importorskip("torch")
 

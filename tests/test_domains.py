@@ -228,7 +228,7 @@ def positive_definite(n):
 
 
 def test_a_function_of_sizes_stands_for_a_domain():
-    domain = as_domain(lambda n: positive_definite(n), "S", axes=["n"])
+    domain = as_domain(lambda n: positive_definite(n=n), "S", axes=["n"])
     assert (domain.kind, domain.shape, domain.differentiable) == ("dependent", ("n", "n"), True)
     for array in draw(domain, n=3):
         assert array.shape == (3, 3)
@@ -283,7 +283,7 @@ def test_strategies_of_integers_are_constant_and_floats_are_rounded():
     assert draw(permutations, n=3)[0].tolist() == [0, 1, 2]
     tenths = as_domain(st.just(np.array([0.1])), "x")
     assert draw(tenths, dtype="float32")[0].tolist() == [float(np.float32(0.1))]
-    assert not as_domain(constant(lambda n: positive_definite(n)), "S").differentiable
+    assert not as_domain(constant(lambda n: positive_definite(n=n)), "S").differentiable
 
 
 def test_a_draw_of_another_shape_is_refused():

@@ -114,7 +114,7 @@ relu     x      torch         cpu     float32  agrees        100        0.012  0
 relu     x      native (jax)  cpu     float64  skipped         0            -  0.41 s
 
 Refuted: softmax, input z (mine/softmax.py:14)
-  by torch (cpu float64); also by torch (cpu float32), differences (cpu float64)
+  by torch (cpu float64, float32); also by differences (cpu float64)
   m = 1, n = 2
   z (1 × 2) = [[0.0, 1.0]]
   ∂a[0,1]/∂z[0,0]: spec −0.072, torch −0.20

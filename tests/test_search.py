@@ -57,7 +57,7 @@ def test_the_pool_of_two_axes_holds_what_it_must():
     assert sum(0 in sizes.values() for sizes in found) == 1
     assert 0 in found[-1].values()
     large = [sizes for sizes in found if max(sizes.values()) > 32]
-    assert [sorted(sizes.values())[0] <= 3 for sizes in large] == [True]
+    assert [min(sizes.values()) <= 3 for sizes in large] == [True]
     assert len(found) == 8
 
 
@@ -106,7 +106,7 @@ def test_leading_axes_come_at_several_ranks_and_broadcasts_as_one_and_as_n():
 
 def test_sizes_that_cost_too_much_or_break_the_condition_are_left_out():
     search = examples(MN, {}, where="n >= 2 and m <= n", cost=lambda s: s["m"] * s["n"], budget=30)
-    assert all(2 <= s["n"] and s["m"] <= s["n"] and s["m"] * s["n"] <= 30 for s in rungs(search))
+    assert all(s["n"] >= 2 and s["m"] <= s["n"] and s["m"] * s["n"] <= 30 for s in rungs(search))
     assert rungs(search)[0] == {"m": 1, "n": 2}
     assert any(s["m"] == 0 for s in members(search))
 
@@ -138,14 +138,16 @@ def test_the_seed_chooses_which_axis_is_empty_and_which_is_large():
     ("where", "kind", "named"),
     [
         ("m > n and n > m", UsageError, "where='m > n and n > m' excludes sizes 0 to 12"),
-        ("k > 9", UsageError, "where='k > 9' excludes all parameters tried (k integer(1, 9))"),
+        ("k > 9", UsageError, "where='k > 9', for the parameter k = integer(1, 9), excludes"),
+        ("k - k > 0", UsageError, "where='k - k > 0', for the parameter k"),
+        ("k > l", UsageError, "where='k > l' excludes all parameters tried (k integer(1, 9)"),
         ("q > 1", SpecError, "'q' is neither an axis nor a parameter"),
         ("m.x > 1", SpecError, "'m.x' is not allowed"),
     ],
 )
 def test_what_excludes_everything_is_named(where, kind, named):
     with pytest.raises(kind) as caught:
-        collect(examples(MN, {"k": integer(1, 9)}, where=where), 10, 0)
+        collect(examples(MN, {"k": integer(1, 9), "l": integer(9, 10)}, where=where), 10, 0)
     assert named in str(caught.value)
 
 
@@ -206,7 +208,7 @@ def test_examples_are_numbers_of_the_dtype():
 
 
 def test_only_features_that_make_a_difference_are_drawn():
-    kinds = {f for f in swarm({"y": one_hot("n")}, {})}
+    kinds = set(swarm({"y": one_hot("n")}, {}))
     assert kinds == {Features()}
     assert any(f.masks for f in swarm({"k": mask("n")}, {}))
     assert not any(f.masks or f.ends for f in swarm(MN, {"mode": choice(1, 2)}))
@@ -229,7 +231,7 @@ def test_dependent_domains_get_their_sizes_and_parameters():
         return square.map(lambda a: a @ a.T + np.eye(n))
 
     inputs = {
-        "S": as_domain(lambda n: positive_definite(n), "S"),
+        "S": as_domain(positive_definite, "S"),
         "t": as_domain(lambda n, k: constant(real("m", 0, n * k)), "t", params=PARAMS),
     }
     search = examples(inputs, PARAMS, cost=lambda s: s["n"], budget=10)
@@ -317,11 +319,11 @@ def test_shrinking_starts_from_a_known_example_and_from_none():
 def test_large_arrays_are_simplified_to_the_entry_that_matters():
     def fails(example):
         z = example.inputs["z"]
-        return z.shape[1] > 32 and bool((z[:, 32:] > 1.3).any())
+        return z.shape[1] > 32 and bool((z > 1.3).any())
 
     found = find_smallest(examples(MN, {}, seed=0), fails, 30, 0)
     assert found.sizes == {"m": 1, "n": 33}
-    assert found.inputs["z"].tolist() == [[0.0] * 32 + [2.0]]
+    assert sorted(found.inputs["z"].ravel().tolist()) == [0.0] * 32 + [2.0]
 
 
 def test_magnitudes_shrink_to_plain_values():

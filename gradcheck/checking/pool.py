@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gradcheck.algebra.conditions import Condition
     from gradcheck.domains import Domain
+    from gradcheck.parameters import Parameter
 
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)
 # One more than a power of two that kernels use as a block.
@@ -83,23 +84,31 @@ class Pool:
         return self.ladder[: rungs[0]] if rungs else self.ladder
 
 
+def remaining(
+    palette: Iterable[Any], name: str, conditions: Iterable[Condition], sizes: Mapping[str, int]
+) -> tuple[Any, ...]:
+    """The values of a parameter that the conditions on it alone leave at these sizes."""
+    own = [c for c in conditions if name in c.names and c.names <= {name, *sizes}]
+    return tuple(v for v in palette if all(c.holds({**sizes, name: v}) for c in own))
+
+
 @dataclass(frozen=True)
 class Space:
     """What sizes are possible.
 
     Attributes:
         inputs: The domains.
-        conditions: Those of `where`; only those on axes alone are looked at here.
+        conditions: Those of `where`; those on several parameters at once are not looked at here.
         cost: The cost of a check at given sizes.
         budget: The largest cost allowed.
-        params: The names of parameters, which are no axes.
+        params: The parameters.
     """
 
     inputs: Mapping[str, Domain]
     conditions: tuple[Condition, ...]
     cost: Callable[[Mapping[str, int]], float]
     budget: float
-    params: frozenset[str] = frozenset()
+    params: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -141,6 +150,9 @@ class Space:
         for condition in self.conditions:
             if condition.names <= table.keys() and not condition.holds(table):
                 return f"where='{condition.text}'"
+        for name, parameter in self.params.items():
+            if not remaining(parameter.palette(), name, self.conditions, table):
+                return f"where, for the parameter {name} = {parameter.describe()},"
         for name, domain in self.inputs.items():
             if not domain.admits({**table, **self.anonymous}):
                 return f"the domain of {name}, {domain.describe()},"
@@ -311,7 +323,9 @@ def _nothing(space: Space, ranks: Sequence[int | None]) -> UsageError:
     smallest = next(space.variants(dict.fromkeys(axes, 1), ranks[0]))
     conditions = " and ".join(condition.text for condition in space.conditions)
     obstacle = space.obstacle(smallest)
-    if obstacle.startswith("where"):
+    if obstacle.startswith("where="):
         obstacle = f"where={conditions!r}"
+    elif obstacle.startswith("where"):
+        obstacle = obstacle.replace("where", f"where={conditions!r}", 1)
     tried = f"sizes 0 to {_SEARCHED} and {BEYOND}" if axes else "the only sizes"
     return UsageError(f"no example can be drawn: {obstacle} excludes {tried}, such as {smallest}")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from gradcheck.algebra.conditions import parse_condition
 from gradcheck.algebra.shapes import DOTS, is_anonymous
-from gradcheck.checking.pool import BEYOND, Pool, Sizes, Space, build_pool
+from gradcheck.checking.pool import BEYOND, Pool, Sizes, Space, build_pool, remaining
 from gradcheck.checking.simplify import simplified
 from gradcheck.drawing import PLAIN, Features, generate, run
 from gradcheck.errors import UsageError
@@ -122,12 +122,11 @@ class Search:
 
     def palette(self, name: str, features: Features, table: Mapping[str, int]) -> tuple[Any, ...]:
         """The values of a parameter that the conditions on it alone leave at these sizes."""
-        own = [c for c in self.conditions if c.names <= {name, *table} and name in c.names]
-
-        def left(palette: Iterable[Any]) -> tuple[Any, ...]:
-            return tuple(v for v in palette if all(c.holds({**table, name: v}) for c in own))
-
-        return left(self.params[name].palette(features)) or left(self.params[name].palette())
+        parameter = self.params[name]
+        full = parameter.palette()
+        return remaining(parameter.palette(features), name, self.conditions, table) or remaining(
+            full, name, self.conditions, table
+        )
 
 
 @st.composite
@@ -180,11 +179,11 @@ def examples(
         SpecError: If a condition is not understood.
     """
     chosen = profile_named(profile) if isinstance(profile, str) else profile
-    space = Space(inputs, (), cost, budget, frozenset(params))
+    space = Space(inputs, (), cost, budget, params)
     texts = [where] if isinstance(where, str) else list(where or ())
     known = [*space.axes, *params]
     conditions = tuple(c for text in texts for c in parse_condition(text, known))
-    space = Space(inputs, conditions, cost, budget, frozenset(params))
+    space = Space(inputs, conditions, cost, budget, params)
     ranks = (0, 2, 1, 3) if chosen.name == "thorough" else (0, 2, 1)
     pool = build_pool(space, chosen.shapes, seed, ranks=ranks)
     return Search(inputs, params, conditions, dtype, pool, swarm(inputs, params))
@@ -239,7 +238,8 @@ def collect(search: Search, count: int, seed: int) -> list[Example]:
     for example in (e for column in zip_longest(*rows) for e in column if e is not None):
         found.setdefault(example.key(), example)
     # Small sizes have few distinct examples: larger ones make up for them.
-    for member in reversed([m for m in members if not m.empty]):
+    drawable = [m for m, row in zip(members, rows, strict=True) if row and not m.empty]
+    for member in reversed(drawable):
         missing = count - len(found)
         if missing <= 0:
             break

@@ -39,7 +39,7 @@ def _refutation(label: str, checks: list[Check]) -> Refutation:
     found = shown.counterexample
     place = (found.location if found else None) or short(shown.address)
     title = f"Refuted: {label}, input {shown.input}" + (f" ({place})" if place else "")
-    lines = [f"by {_who([shown])}{_others(shown, checks)}"]
+    lines = [_oracles(shown, checks)]
     if found:
         lines += _counterexample(found, shown)
     if shown.reason:
@@ -55,9 +55,12 @@ def _readability(check: Check) -> tuple[bool, bool, int]:
     return found is None, check.oracle == "differences", extent
 
 
-def _others(shown: Check, checks: list[Check]) -> str:
-    others = [check for check in checks if check is not shown]
-    return f"; also by {_who(others)}" if others else ""
+def _oracles(shown: Check, checks: list[Check]) -> str:
+    """The oracle whose counterexample is shown, in every dtype and place, and then the others."""
+    rest = [check for check in checks if check is not shown]
+    same = [check for check in rest if oracle_name(check) == oracle_name(shown)]
+    others = [check for check in rest if oracle_name(check) != oracle_name(shown)]
+    return f"by {_who([shown, *same])}" + (f"; also by {_who(others)}" if others else "")
 
 
 def _who(checks: list[Check]) -> str:

@@ -72,12 +72,13 @@ class Format:
 
     def rounded(self, x: Any) -> Floats:
         """The nearest numbers of this format, as float64."""
-        x = np.asarray(x, dtype=np.float64)
+        wide: Floats = np.asarray(x, dtype=np.float64)
         if self.name == "float64":
-            return x
+            return wide
         if self.name == "bfloat16":
-            return _bfloat16(x)
-        return np.asarray(x.astype(self.name), dtype=np.float64)
+            return _bfloat16(wide)
+        narrow: Floats = wide.astype(self.name).astype(np.float64)
+        return narrow
 
 
 def _bfloat16(x: Floats) -> Floats:

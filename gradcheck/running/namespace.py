@@ -69,14 +69,14 @@ class Namespace(ABC):
 
     Attributes:
         format: The format in which the results are to be computed.
-        log: The ties and the ambiguous decisions met so far.
+        branches: The ties and the ambiguous decisions met so far (`log` is the logarithm).
         level: Which namespace computes where values of two meet: the higher one.
     """
 
     level = 0
 
     format: Format
-    log: BranchLog
+    branches: BranchLog
     inf = float("inf")
     newaxis = None
     pi: Any

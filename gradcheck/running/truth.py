@@ -105,6 +105,13 @@ def _run(
     return _Run(space, outputs, value, error)
 
 
+def _ends(run: _Run) -> Ball:
+    """The ends of value ± error, also where the value is not a number."""
+    known = np.isfinite(run.error)
+    low = np.where(known, run.value - run.error, -np.inf)
+    return low, np.where(known, run.value + run.error, np.inf)
+
+
 @quiet
 def derivative(
     fn: Callable[..., Any],
@@ -132,12 +139,14 @@ def derivative(
         )
         raise UsageError(problem)
     ahead = _run(fn, arrays, wrt, dtype, output, 1)
-    lower, upper = ahead.value - ahead.error, ahead.value + ahead.error
+    (lower, upper), error = _ends(ahead), ahead.error
     apart = np.zeros(ahead.value.shape, np.bool_)
     if ahead.space.branches.ties:
         behind = _run(fn, arrays, wrt, dtype, output, -1)
-        lower = np.minimum(lower, behind.value - behind.error)
-        upper = np.maximum(upper, behind.value + behind.error)
+        low, high = _ends(behind)
+        lower, upper = np.minimum(lower, low), np.maximum(upper, high)
+        # A jump may show on one side only: then the other side's zero is no derivative either.
+        error = np.where(np.isinf(behind.error), np.inf, error)
         apart = np.abs(ahead.value - behind.value) > ahead.error + behind.error
     log = ahead.space.branches
-    return Truth(ahead.outputs, ahead.value, ahead.error, lower, upper, apart, log.ambiguous)
+    return Truth(ahead.outputs, ahead.value, error, lower, upper, apart, log.ambiguous)
