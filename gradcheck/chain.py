@@ -68,8 +68,28 @@ def apply(
             raise SpecError(f"{name!r} {why} of {operation.name}", hint=f"it takes {known}")
         given[name] = value
     arguments = {n: _argument(operation, n, given.get(n, n)) for n in operation.inputs}
-    params = {n: given.get(n, n) for n in operation.params}
+    params = {n: _parameter(operation.params[n], given.get(n, n)) for n in operation.params}
     return Chain(Call(operation, arguments, params, where))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A choice such as "sum" that a call settles; a plain text would name a parameter."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def _parameter(parameter: Parameter, value: Any) -> Any:
+    """A parameter's new name, or the value at which a call fixes it."""
+    return Fixed(value) if isinstance(value, str) and value in parameter.values else value
+
+
+def _settled(value: Any) -> Any:
+    """The value itself of a fixed parameter."""
+    return value.value if isinstance(value, Fixed) else value
 
 
 def _argument(operation: Operation, name: str, value: Any) -> str | Call:
@@ -84,13 +104,17 @@ def _argument(operation: Operation, name: str, value: Any) -> str | Call:
             f"input {name!r} of {operation.name} is given {value!r}",
             hint='give the name of a variable ("x") or a chain; arrays come when it is evaluated',
         )
+    _check_not_constant(operation, name, value)
+    return value.root
+
+
+def _check_not_constant(operation: Operation, name: str, value: Chain) -> None:
     if not operation.inputs[name].differentiable and value.differentiable:
         raise SpecError(
             f"input {name!r} of {operation.name} is {operation.inputs[name].describe()}, a constant, "
             f"but is fed from {value.name}, which depends on {', '.join(value.differentiable)}",
             hint="gradients would stop here; declare the input differentiable and derive for it",
         )
-    return value.root
 
 
 def link(first: Operation, second: object) -> Chain:
@@ -129,6 +153,9 @@ def _substitute(second: Operation, slot: str, left: Chain) -> Chain:
 
     def copy(call: Call) -> Call:
         if id(call) not in copies:
+            for n, v in call.arguments.items():
+                if v == slot:
+                    _check_not_constant(call.operation, n, left)
             arguments = {
                 n: copy(v) if isinstance(v, Call) else (left.root if v == slot else v)
                 for n, v in call.arguments.items()
@@ -243,7 +270,9 @@ class Chain(Operation):
         self.nodes = [self._node(i, call) for i, call in enumerate(self.layout.calls)]
         self.inputs = self._inputs()
         self.params = self._params()
+        self._stop_at_constants()
         self.shapes = dict(self.layout.shapes)
+        self.shapes.update((n, ()) for node in self.nodes for n in self._fixed(node).values())
         self.outputs = {self.nodes[-1].result: self.shapes[self.nodes[-1].result]}
         self.one_hot = {
             node.names[n]: self._below(i, axis, node)
@@ -288,8 +317,22 @@ class Chain(Operation):
         return normalise(replace(renamed, title=title))
 
     def _operand_names(self, node: Node) -> dict[str, str]:
-        fixed = {n: v for n, v in node.call.params.items() if not isinstance(v, str)}
-        return {**node.names, **{n: f"{node.result}.{n}" for n in fixed}}
+        return {**node.names, **self._fixed(node)}
+
+    @staticmethod
+    def _fixed(node: Node) -> dict[str, str]:
+        """The chain's names for the parameters that a call fixes."""
+        fixed = (n for n, v in node.call.params.items() if not isinstance(v, str))
+        return {n: f"{node.result}.{n}" for n in fixed}
+
+    def _stop_at_constants(self) -> None:
+        """A variable that also feeds a constant input has no known derivative through that one."""
+        for node in self.nodes:
+            for slot, value in node.call.arguments.items():
+                if not isinstance(value, str) or node.call.operation.inputs[slot].differentiable:
+                    continue
+                if self.inputs[value].differentiable:
+                    node.local[value] = None
 
     def _inputs(self) -> dict[str, Domain]:
         found: dict[str, list[Domain]] = {}
@@ -299,6 +342,7 @@ class Chain(Operation):
                     domain = node.call.operation.inputs[slot]
                     axes = self.layout.axis_of(index)
                     names = {a: axes(a) for a in self.layout.axes_of_call(index)} | node.names
+                    names |= self._values(node)
                     domain = replace(domain.renamed(names), shape=self.layout.shapes[value])
                     found.setdefault(value, []).append(domain)
         return {name: _strictest(name, domains) for name, domains in found.items()}
@@ -311,9 +355,15 @@ class Chain(Operation):
                     params.setdefault(value, node.call.operation.params[name])
         return params
 
+    @staticmethod
+    def _values(node: Node) -> dict[str, str]:
+        """The fixed parameters of a call, as text."""
+        fixed = {n: v for n, v in node.call.params.items() if not isinstance(v, str)}
+        return {n: repr(_settled(v)) for n, v in fixed.items()}
+
     def _below(self, index: int, axis: str, node: Node) -> str:
         if axis in node.call.operation.params:
-            return node.names[axis]
+            return {**node.names, **self._values(node)}[axis]
         return self.layout.axis_of(index)(axis)
 
     def _conditions(self) -> Iterator[str]:
@@ -323,6 +373,7 @@ class Chain(Operation):
             axes = self.layout.axis_of(index)
             rename = {a: axes(a) for a in self.layout.axes_of_call(index)}
             rename.update({n: v for n, v in node.names.items() if n in node.call.operation.params})
+            rename.update(self._values(node))
             texts = [*node.call.operation.where, *([node.call.where] if node.call.where else [])]
             yield from (rename_condition(text, rename) for text in texts)
 
@@ -408,9 +459,8 @@ class Chain(Operation):
             operation = node.call.operation
             inner = {n: known[node.names[n]] for n in operation.inputs}
             for n, v in node.call.params.items():
-                inner[n] = known[v] if isinstance(v, str) else v
-                if not isinstance(v, str):
-                    known[f"{node.result}.{n}"] = v
+                inner[n] = known[v] if isinstance(v, str) else _settled(v)
+            known.update((name, inner[n]) for n, name in self._fixed(node).items())
             produced = operation.environment(xp, inner)
             known.update({node.names[n]: v for n, v in produced.items() if n not in inner})
         return known

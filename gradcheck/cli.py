@@ -237,29 +237,12 @@ def verify(
         resolve(targets),
         wrt=wrt or None,
         oracles=oracles or None,
-        data=_arrays(data) if data else None,
+        data=data,
         progress=functools.partial(progress, console=Console(stderr=True)),
         **options,
     )
     _deliver(report, form, output)
     ctx.exit(report.exit_code)
-
-
-def _arrays(path: Path) -> dict[str, Any]:
-    """The arrays of an .npz file by name."""
-    import zipfile
-
-    import numpy as np
-
-    if not zipfile.is_zipfile(path):
-        message = f"{path} is no .npz file; write one with numpy.savez({str(path)!r}, x=x, y=y)"
-        raise UsageError(message)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except ValueError as error:
-        message = f"{path} cannot be read: {error}; store arrays of numbers only"
-        raise UsageError(message) from None
 
 
 def _deliver(report: Report, form: str, output: Path | None) -> None:

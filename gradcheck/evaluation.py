@@ -89,7 +89,7 @@ class Block:
 
 def blocks(expression: Expression, bindings: Bindings, ops: Operations) -> list[Block]:
     """Each term evaluated, without writing the zeros of its deltas."""
-    single = {a for a, n in bindings.sizes.items() if is_broadcast(a) and n == 1}
+    single = {"1", *(a for a, n in bindings.sizes.items() if is_broadcast(a) and n == 1)}
     return [_block(t, expression.output, bindings, ops, single) for t in expression.terms]
 
 

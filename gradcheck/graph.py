@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gradcheck.algebra.shapes import DOTS, axes_of, is_number
+from gradcheck.algebra.terms import free_alphabet
 from gradcheck.errors import SpecError
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def paths(chain: Chain, name: str) -> list[str]:
 
 
 def _pattern(chain: Chain, path: list[tuple[str, str]]) -> str:
-    supply = iter("pqrstuvwxyzabcdefghijklmno")
+    supply = iter(free_alphabet(()))
     first = path[0][0]
     letters = {first: "".join(next(supply) for _ in chain._dims(first))}
     groups, names = [], []

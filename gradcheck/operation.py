@@ -203,7 +203,7 @@ class Operation(ABC):
             **values: An array for each input and a number for each parameter: numpy, torch or JAX
                 arrays, on the device where they lie.
         """
-        return self._prepare(values).operands[self.result]
+        return self._prepare(values).result(self.result)
 
     def _prepare(self, values: Mapping[str, Any]) -> _Prepared:
         values = self.complete(values)
@@ -213,13 +213,20 @@ class Operation(ABC):
             raise UsageError(f"{self.name} has no input of real numbers")
         first = backend.asarray_like(first)
         dtype, device = backend.dtype_of(first), backend.device_of(first)
-        arrays = {
-            n: backend.asarray(v, dtype, device) if n in self.inputs else v
-            for n, v in values.items()
-        }
-        operands = self.environment(backend.namespace(dtype, device), arrays)
-        like = operands[self.result]
-        return _Prepared(backend, operands, self.bind(arrays, operands, like))
+        if "float" not in dtype:
+            raise UsageError(
+                f"{self.name} takes real numbers, but an array of {dtype} came; convert it to float64 "
+                "or float32 first"
+            )
+        with backend.widths(dtype):
+            arrays = {
+                n: backend.asarray(v, dtype, device) if n in self.inputs else v
+                for n, v in values.items()
+            }
+            self.sizes_of(arrays)  # before the forward, whose own complaint would name no input
+            operands = self.environment(backend.namespace(dtype, device), arrays)
+            bindings = self.bind(arrays, operands, operands[self.result])
+        return _Prepared(backend, dtype, operands, bindings)
 
     def dense(self, name: str, output: str | None = None) -> Compiled:
         """The Jacobian with respect to an input, as an array of shape output + input, zeros included."""
@@ -319,8 +326,16 @@ def with_operand(bindings: Bindings, name: str, value: Any) -> Bindings:
 @dataclass(frozen=True)
 class _Prepared:
     backend: Any
+    dtype: str
     operands: dict[str, Any]
     bindings: Bindings
+
+    def result(self, name: str) -> Any:
+        """An output that shares no memory with an input: a transpose may be a mere view of one."""
+        value = self.operands[name]
+        is_view = getattr(value, "base", None) is not None or getattr(value, "_is_view", bool)()
+        is_input = any(value is v for n, v in self.operands.items() if n != name)
+        return value * 1 if is_view or is_input else value
 
 
 @dataclass(frozen=True)
@@ -355,7 +370,8 @@ class Compiled:
                 f"{self.method} takes {what} as its positional argument, the inputs by name"
             )
         prepared = self.operation._prepare(values)
-        return getattr(self, f"_{self.method}")(prepared, *vector)
+        with prepared.backend.widths(prepared.dtype):
+            return getattr(self, f"_{self.method}")(prepared, *vector)
 
     def _expression(self, prepared: _Prepared) -> Expression:
         rank = rank_in(prepared.bindings.sizes)
@@ -396,7 +412,7 @@ class Compiled:
         return self.operation.pull(prepared.bindings, prepared.backend, seed, self.names)
 
     def _value_and_gradient(self, prepared: _Prepared) -> tuple[Any, dict[str, Any]]:
-        return prepared.operands[self.operation.result], self._gradient(prepared)
+        return prepared.result(self.operation.result), self._gradient(prepared)
 
 
 def check_outputs(

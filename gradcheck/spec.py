@@ -100,6 +100,8 @@ class Spec(Operation):
                 f"the chain has no input {unknown[0]!r}",
                 hint=f"its inputs are {', '.join(inner.inputs)}",
             )
+        if inner:
+            self._check_overrides(inner, declared, params or {})
         self._check_names()
         self.outputs, self.relations = self._outputs(output, inner)
         self.shapes = {
@@ -118,6 +120,24 @@ class Spec(Operation):
         axes = {a for d in others for a in axes_of(d.shape)}
         return as_domain(thing, name, axes=sorted(axes), params=self.params)
 
+    def _check_overrides(
+        self, inner: Operation, declared: Mapping[str, Domain], params: Mapping[str, Any]
+    ) -> None:
+        """What is declared anew about a chain has the chain's own names and axes."""
+        for name, domain in declared.items():
+            if domain.source is None and domain.shape != inner.inputs[name].shape:
+                raise SpecError(
+                    f"{name!r} is declared {' '.join(domain.shape)!r}, but the chain calls its axes "
+                    f"{' '.join(inner.inputs[name].shape)!r}",
+                    hint="write the chain's axes, or leave the input out",
+                )
+        for name in params:
+            if name not in inner.params:
+                raise SpecError(
+                    f"the chain has no parameter {name!r}",
+                    hint=f"its parameters are {', '.join(inner.params) or 'none'}",
+                )
+
     def _check_names(self) -> None:
         for name in [*self.inputs, *self.params]:
             if not name.isidentifier():
@@ -135,7 +155,8 @@ class Spec(Operation):
             return dict(inner.outputs), {}
         if output is None:
             return {"out": infer_output(self)}, {}
-        items = output if isinstance(output, dict) else {"out": output}
+        own = "out" if inner is None else inner.result
+        items = output if isinstance(output, dict) else {own: output}
         if not items:
             raise SpecError("a spec has at least one output", hint='output={"a": "m n"}')
         shapes, relations = {}, {}
@@ -149,6 +170,8 @@ class Spec(Operation):
                     f"{name!r} is both an input and an output",
                     hint="give the output a name of its own",
                 )
+            if inner is not None and inner.shapes.get(name) != shapes[name]:
+                raise _unlike_chain(inner, name, shapes[name])
         return shapes, relations
 
     def _check_dots(self) -> None:
@@ -274,6 +297,15 @@ class Spec(Operation):
         return f"<Spec {self.name}: {', '.join(self.inputs)} → {', '.join(self.outputs)}>"
 
 
+def _unlike_chain(inner: Operation, name: str, shape: Shape) -> SpecError:
+    made = {n: s for n, s in inner.shapes.items() if n not in {**inner.inputs, **inner.params}}
+    shown = ", ".join(f"{n} {' '.join(s)!r}" for n, s in made.items())
+    return SpecError(
+        f"the output {name!r} of shape {' '.join(shape)!r} is nothing that the chain computes",
+        hint=f"it computes {shown}; leave the output out to take its result",
+    )
+
+
 def _check_linear(expression: Expression, result: str) -> None:
     for term in expression.terms:
         seeds = [f.name for f in term.factors if f.name.startswith("d(")]
@@ -299,17 +331,42 @@ def infer_output(spec: Spec) -> Shape:
         SpecError: Where a dimension of the output is no axis of an input.
     """
     axes = list(dict.fromkeys(a for d in spec.inputs.values() for a in axes_of(d.shape)))
-    primes = (11, 13, 17, 19, 23, 29, 31, 37)
-    sizes = dict(zip(axes, primes, strict=False))
+    dims = []
+    for pair in zip(_probe(spec, axes, 0), _probe(spec, axes, 1), strict=True):
+        found = [a for i, a in enumerate(axes) if pair == (_prime(i, 0), _prime(i, 1))]
+        if not found and pair[0] != pair[1]:
+            raise SpecError(
+                f"the forward gives an axis of size {pair[0]}, which is no axis of an input",
+                hint=f'name it: output={{"out": "..."}}, with the axes {", ".join(axes)} or new ones',
+            )
+        dims.append(found[0] if found else str(pair[0]))
+    leading = ("...",) if any(DOTS in d.shape for d in spec.inputs.values()) else ()
+    return (*leading, *dims)
+
+
+def _prime(place: int, turn: int) -> int:
+    """A size for an axis: another prime for each, and for each of two turns."""
+    primes = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
+    return primes[(2 * place + turn) % len(primes)]
+
+
+def _probe(spec: Spec, axes: list[str], turn: int) -> tuple[int, ...]:
+    """The shape of the result at sizes that are all different."""
+    sizes = {a: _prime(i, turn) for i, a in enumerate(axes)}
     sizes.update({f"#{a}": n for a, n in sizes.items()})
-    values = [d.simplest(sizes) for d in spec.inputs.values()]
     params = {n: p.simplest() for n, p in spec.params.items()}
+    values = [d.simplest(sizes, params) for d in spec.inputs.values()]
     forward: Any = spec.forward
     xp = backends.get("numpy").namespace("float64", "cpu")
-    with np.errstate(all="ignore"):
-        produced = forward(xp, *values, **params)
-    first = produced[0] if isinstance(produced, tuple) else produced
-    named = {n: a for a, n in sizes.items() if not a.startswith("#")}
-    dims = tuple(named.get(n, str(n)) for n in np.shape(first))
-    leading = ("...",) if any(DOTS in d.shape for d in spec.inputs.values()) else ()
-    return leading + dims
+    try:
+        with np.errstate(all="ignore"):
+            produced = forward(xp, *values, **params)
+    except SpecError:
+        raise
+    except Exception as error:
+        raise SpecError(
+            f"the output's shape is not declared, and the forward cannot be run to find it: "
+            f"{type(error).__name__}: {error}",
+            hint='declare it: output={"a": "m n"}',
+        ) from error
+    return np.shape(produced[0] if isinstance(produced, tuple) else produced)

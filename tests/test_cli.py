@@ -230,11 +230,17 @@ def test_output_goes_to_the_file_instead(monkeypatch: pytest.MonkeyPatch, folder
     assert "cannot be written" in result.stderr
 
 
-def test_data_is_handed_on_by_name(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    called = answering(monkeypatch, Report([check("agrees")]))
+def test_data_are_the_one_example(folder: Path) -> None:
     np.savez(folder / "own.npz", x=np.arange(6.0).reshape(2, 3))
-    assert gradcheck_("verify", "square.py", "--data", "own.npz").exit_code == 0
-    np.testing.assert_array_equal(called["data"]["x"], [[0, 1, 2], [3, 4, 5]])
+    command = ("verify", "square.py", "--oracle", "differences", "--dtype", "float64")
+    result = gradcheck_(*command, "--data", "own.npz", "--format", "json")
+    assert result.exit_code == 0, result.output
+    (check,) = json.loads(result.stdout)["checks"]
+    assert (check["verdict"], check["examples"]) == ("agrees", 1)
+    np.savez(folder / "other.npz", y=np.arange(6.0))
+    result = gradcheck_(*command, "--data", "other.npz")
+    assert result.exit_code == 3
+    assert "also needs x" in result.stdout
 
 
 def test_data_that_is_no_npz_says_how_to_write_one(folder: Path) -> None:

@@ -86,7 +86,7 @@ def failing() -> Report:
             check("refuted", oracle="torch", dtype="float32", examples=12, **at),
             check("refuted", oracle="differences", examples=9, **at),
             check(claim="relu", input="x", kinks=4),
-            check(claim="relu", input="x", dtype="float32", weak=2, nonfinite=1),
+            check(claim="relu", input="x", dtype="float32", weak=2, apart={"the forward is not finite": 1}),
             check(
                 "skipped",
                 claim="relu",
@@ -131,8 +131,8 @@ Not concluded
   skipped by native (jax) (cpu float64): relu, x: jax is not installed
 
 Examples counted apart
-  relu, x: 2 weak (the bound is wide beside the entry), 4 at a kink, 1 where the forward is not
-  finite
+  relu, x: 2 weak (the bound is wide beside the largest entry), 4 entries at a kink, 1 where the
+  forward is not finite
 
 Notes
   jax is not installed: pip install "gradcheck[jax]"

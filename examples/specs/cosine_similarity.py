@@ -21,7 +21,7 @@ def forward(xp, x, y):
 def torch_cosine_similarity(x, y):
     import torch
 
-    return torch.nn.functional.cosine_similarity(x, y, dim=-1)
+    return torch.nn.functional.cosine_similarity(x, y, dim=-1, eps=0)
 
 
 cosine_similarity = Spec(

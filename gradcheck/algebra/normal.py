@@ -16,7 +16,7 @@ from gradcheck.algebra.shapes import is_broadcast, is_number
 from gradcheck.algebra.terms import Factor, Term, free_alphabet, multiply_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gradcheck.algebra.terms import Expression
 
@@ -48,7 +48,10 @@ def eliminate_deltas(term: Term, output: tuple[str, ...]) -> Term:
             if rename is None:
                 continue
             deltas.remove(pair)
+            kept = {s: term.axes[s] for s in rename.values() if s in term.axes}
             term = replace(term, deltas=tuple(deltas)).renamed(rename)
+            # The letter that stays runs over its own axis, also where the other's is narrower.
+            term = replace(term, axes={**term.axes, **kept})
             deltas = list(term.deltas)
             changed = True
             break
@@ -56,18 +59,23 @@ def eliminate_deltas(term: Term, output: tuple[str, ...]) -> Term:
 
 
 def _elimination(
-    pair: tuple[str, str], free: set[str], axes: dict[str, str] | object
+    pair: tuple[str, str], free: set[str], axes: Mapping[str, str]
 ) -> dict[str, str] | None:
     """The renaming that removes a delta: nothing to rename where both letters are one already."""
     a, b = pair
     if a == b:
         return {}
     for gone, kept in ((b, a), (a, b)):
-        # Σ_p δ[p,r] f[p] over p on axis n is not f[r] where r, on #n, may have size 1.
-        narrows = is_broadcast(axes[kept]) and not is_broadcast(axes[gone])  # type: ignore[index]
+        # Σ_p δ[p,r] f[p] over p on axis n is not f[r] where r, on #n or 1, may have size 1.
+        narrows = _is_narrow(axes.get(kept, "")) and not _is_narrow(axes.get(gone, ""))
         if gone not in free and not narrows:
             return {gone: kept}
     return None
+
+
+def _is_narrow(axis: str) -> bool:
+    """Whether the axis may be shorter than one that it is broadcast to."""
+    return is_broadcast(axis) or axis == "1"
 
 
 def _star(term: Term, output: tuple[str, ...]) -> Term:
@@ -82,7 +90,7 @@ def _star(term: Term, output: tuple[str, ...]) -> Term:
 
     kept = []
     for a, b in term.deltas:
-        mixed = is_broadcast(term.axes[a]) != is_broadcast(term.axes[b])
+        mixed = _is_narrow(term.axes.get(a, "")) != _is_narrow(term.axes.get(b, ""))
         if a not in order or b not in order or mixed:
             kept.append((a, b) if order.get(a, 99) <= order.get(b, 99) else (b, a))
             continue
@@ -101,13 +109,12 @@ def merge_factors(term: Term) -> Term:
     factors, conditions = [], set(term.conditions)
     for group in powers.values():
         total = sum((f.power for f in group), Fraction(0))
+        first = group[0]
+        shown = first.name if first.function is None else f"{first.function}({first.name})"
         if any(f.power < 0 for f in group) and total >= 0:
-            shown = (
-                group[0].name
-                if group[0].function is None
-                else f"{group[0].function}({group[0].name})"
-            )
             conditions.add(f"{shown} ≠ 0")
+        if total.denominator < max(f.power.denominator for f in group):
+            conditions.add(f"{shown} ≥ 0")
         if total:
             factors.append(replace(group[0], power=total))
     return replace(term, factors=tuple(factors), conditions=frozenset(conditions))
@@ -188,8 +195,8 @@ def resolve_broadcast(term: Term, shapes: dict[str, tuple[str, ...]], single: se
     A factor's letter on a `#n` axis of size 1 becomes None (its first entry), and a delta that such
     a letter belongs to is 1.
     """
-    if not any(is_broadcast(a) for a in term.axes.values()) and not any(
-        is_broadcast(a) for f in term.factors for a in shapes.get(f.name, ())
+    if not any(_is_narrow(a) for a in term.axes.values()) and not any(
+        _is_narrow(a) for f in term.factors for a in shapes.get(f.name, ())
     ):
         return term
     factors = tuple(_first_entry(f, shapes, single) for f in term.factors)

@@ -30,12 +30,12 @@ ones = _Marker("ones")
 
 _OPERAND = re.compile(
     r"^\s*(?:(?P<function>[^\W\d]\w*)\s*\(\s*(?P<argument>[^\W\d]\w*)\s*\)|(?P<name>[^\W\d]\w*))"
-    r"\s*(?:\*\*\s*\(?\s*(?P<power>[-+]?\s*\d+(?:\s*/\s*\d+|\.\d+)?)\s*\)?)?\s*$"
+    r"\s*(?:\*\*\s*(?P<open>\()?\s*(?P<power>[-+]?\s*\d+(?:\s*/\s*0*[1-9]\d*|\.\d+)?)\s*(?(open)\)))?\s*$"
 )
 
 
 def size(axis: str) -> Size:
-    """The size of an axis as a coefficient, as in `einsum(...) / size("m")`.
+    """An axis size, as a coefficient of a term: `einsum(...) / size("m")`.
 
     Raises:
         SpecError: Where `axis` is not the name of an axis.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import linecache
+import os
 import sys
 from pathlib import Path
 
 from gradcheck.errors import Location
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
-_SPECS = str(Path(_PACKAGE) / "_specs")
+# With the separator: a folder called gradcheck_rules beside the package is a user's.
+_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+_SPECS = str(Path(_PACKAGE) / "_specs") + os.sep
 
 
 def caller() -> Location | None:

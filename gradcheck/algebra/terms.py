@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gradcheck.errors import Location, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 FUNCTIONS = ("exp", "log", "sqrt", "sigmoid", "tanh", "erf", "abs", "sign", "step")
 
@@ -285,7 +285,7 @@ def _outputs_differ(left: Expression, right: Expression) -> SpecError:
     )
 
 
-def free_alphabet(used: Iterable[str]) -> Iterable[str]:
+def free_alphabet(used: Iterable[str]) -> Iterator[str]:
     """Letters that are not used yet: p to z first, then the other lower-case ones, then numbered."""
     taken = set(used)
     for letter in "pqrstuvwxyzijklabcdefghmno":

@@ -148,6 +148,10 @@ class Backend(ABC):
         """The name of an array's dtype, such as `"float32"`."""
         return str(np.result_type(array) if np.isscalar(array) else array.dtype)
 
+    def widths(self, dtype: str) -> contextlib.AbstractContextManager[Any]:  # noqa: ARG002
+        """Keep a user's own arrays in their dtype while expressions are evaluated on them."""
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def scope(self, dtype: str) -> Iterator[None]:
         """Make a dtype possible here and now, at full precision, without changing the process."""

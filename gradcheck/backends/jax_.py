@@ -82,6 +82,11 @@ class JaxBackend(Backend):
     def _functions(self, dtype: str, device: str) -> NumpyLike:
         return JaxFunctions(dtype, device)
 
+    def widths(self, dtype: str) -> contextlib.AbstractContextManager[Any]:
+        """64 bits for arrays of 64 bits, in a process whose default is 32."""
+        narrow = dtype == "float64" and not jax.config.jax_enable_x64
+        return jax.enable_x64(True) if narrow else contextlib.nullcontext()
+
     @contextlib.contextmanager
     def scope(self, dtype: str) -> Iterator[None]:
         """64 bits exactly where asked for, and products at full precision, in this thread only."""

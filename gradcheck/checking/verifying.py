@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,12 +119,21 @@ def _data(data: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
     if data is None:
         return None
     if isinstance(data, str | Path):
-        try:
-            with np.load(data, allow_pickle=False) as archive:
-                return {n: archive[n] for n in archive.files}
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{data} cannot be read as a .npz file of arrays: {error}") from None
+        return _archive(data)
     return dict(data)
+
+
+def _archive(path: str | Path) -> dict[str, Any]:
+    """The arrays of an .npz file by name."""
+    if not zipfile.is_zipfile(path):
+        wrong = "is no .npz file" if Path(path).is_file() else "does not exist"
+        raise UsageError(f"{path} {wrong}; write one with numpy.savez({str(path)!r}, x=x, y=y)")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {n: archive[n] for n in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} cannot be read: {error}; store arrays of numbers only") from None
+
 
 
 def _notes(wanted: Request) -> Iterator[str]:

@@ -102,7 +102,7 @@ class Check:
         required: Whether the run was asked to fail unless this check concludes.
         weak: Examples whose bound was too wide to mean much; counted apart.
         kinks: Examples at a kink, where any element of the subdifferential is right; counted apart.
-        nonfinite: Examples on which the forward itself is not finite; counted apart.
+        apart: Examples that could not be compared, by the reason ("the forward is not finite").
         exercised: How often the search drew each kind of difficulty (zeros, ties, size 0...).
     """
 
@@ -124,7 +124,7 @@ class Check:
     required: bool = False
     weak: int = 0
     kinks: int = 0
-    nonfinite: int = 0
+    apart: dict[str, int] = field(default_factory=dict)
     exercised: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

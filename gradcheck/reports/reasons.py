@@ -69,7 +69,7 @@ def _why(report: Report, labels: dict[tuple[str, str], str], key: tuple[str, str
 
 
 def counted_apart(report: Report) -> list[str]:
-    """For each claim, how many examples were weak, at a kink or not finite, over all its checks."""
+    """For each claim, how many examples were weak, at a kink or not comparable, in the worst check."""
     labels = report.labels()
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in report.checks:
@@ -79,9 +79,11 @@ def counted_apart(report: Report) -> list[str]:
 
 
 def _apart(checks: Sequence[Check]) -> str:
-    kinds = (
-        ("weak (the bound is wide beside the entry)", sum(check.weak for check in checks)),
-        ("at a kink", sum(check.kinks for check in checks)),
-        ("where the forward is not finite", sum(check.nonfinite for check in checks)),
-    )
-    return ", ".join(f"{count} {kind}" for kind, count in kinds if count)
+    kinds = {
+        "weak (the bound is wide beside the largest entry)": max(c.weak for c in checks),
+        "entries at a kink": max(c.kinks for c in checks),
+    }
+    for check in checks:
+        for reason, count in check.apart.items():
+            kinds[f"where {reason}"] = max(kinds.get(f"where {reason}", 0), count)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
