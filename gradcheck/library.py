@@ -209,8 +209,7 @@ def _operations(path: Path) -> dict[str, Operation]:
             ):
                 operation.name = name
             operation.location = operation.location or Location(str(path.resolve()), 1)
-        if not operation.doc:
-            operation.doc = (module.__doc__ or "").strip()
+            operation.doc = (module.__doc__ or operation.doc).strip()
     return found
 
 

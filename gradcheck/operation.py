@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
 from gradcheck.algebra.compose import jvp_of, lift, vjp_of
-from gradcheck.algebra.shapes import DOTS, Shape, at_rank, infer_sizes, leading_axes, rank_in
+from gradcheck.algebra.shapes import (
+    DOTS,
+    Shape,
+    at_rank,
+    axes_of,
+    infer_sizes,
+    leading_axes,
+    rank_in,
+)
 from gradcheck.algebra.text import equation
 from gradcheck.errors import ShapeError, SpecError, UsageError
 from gradcheck.evaluation import Bindings, Structured, blocks, evaluate, output_shape
@@ -78,6 +86,11 @@ class Operation(ABC):
     def output_names(self) -> tuple[str, ...]:
         """The names of all outputs, the result first."""
         return tuple(self.outputs)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of all axes."""
+        return tuple(dict.fromkeys(a for shape in self.shapes.values() for a in axes_of(shape)))
 
     @property
     def dotted(self) -> frozenset[str]:
@@ -173,7 +186,7 @@ class Operation(ABC):
         Raises:
             ShapeError: Naming the inputs that disagree.
         """
-        actual = tuple((n, tuple(getattr(values[n], "shape", ()))) for n in self.inputs)
+        actual = tuple((n, shape_of(values[n])) for n in self.inputs)
         counts = tuple((a, int(values[a])) for a in self.one_hot.values() if a in self.params)
         cache = self.__dict__.setdefault("_sizes", {})
         if (actual, counts) not in cache:
@@ -415,6 +428,12 @@ class Compiled:
         return prepared.result(self.operation.result), self._gradient(prepared)
 
 
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The sizes of an array; where they are symbols, numbers that tell the axes apart."""
+    symbolic = getattr(value, "axes_shape", None)
+    return tuple(int(s) for s in (getattr(value, "shape", ()) if symbolic is None else symbolic))
+
+
 def check_outputs(
     operation: Operation, produced: Mapping[str, Any], sizes: Mapping[str, int]
 ) -> None:
@@ -423,7 +442,7 @@ def check_outputs(
     Raises:
         SpecError: Naming the output, the shape declared and the shape that came.
     """
-    found = tuple((n, tuple(getattr(v, "shape", ()))) for n, v in produced.items())
+    found = tuple((n, shape_of(v)) for n, v in produced.items())
     key = (tuple(sizes.items()), found)
     right = operation.__dict__.setdefault("_right_shapes", set())
     if key not in right:
@@ -437,7 +456,7 @@ def _compare_shapes(
     rank = rank_in(sizes)
     for name, value in produced.items():
         declared = at_rank(operation.shapes[name], rank)
-        actual = tuple(int(s) for s in getattr(value, "shape", ()))
+        actual = shape_of(value)
         expected = tuple(
             int(d) if d.isdigit() else sizes.get(d, sizes.get(d.removeprefix("#"), -1))
             for d in declared

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Frameworks whose own implementation a spec may name beside its forward.
-NATIVE = (*backends.BACKENDS, "tensorflow")
+NATIVE = backends.BACKENDS
 
 
 class Spec(Operation):
@@ -190,11 +190,6 @@ class Spec(Operation):
                     f"native names the unknown framework {framework!r}",
                     hint=f"known are {', '.join(NATIVE)}",
                 )
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """The names of all axes."""
-        return tuple(dict.fromkeys(a for shape in self.shapes.values() for a in axes_of(shape)))
 
     # ------------------------------------------------------------------ claims
 

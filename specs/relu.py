@@ -27,11 +27,17 @@ def jax_relu(z):
     return jax.nn.relu(z)
 
 
+def tensorflow_relu(z):
+    import tensorflow as tf
+
+    return tf.nn.relu(z)
+
+
 relu = Spec(
     forward,
     inputs={"z": real("m n")},
     output={"h": "m n"},
     jacobian={"z": einsum("pq,pr,qs->pqrs", "step(z)", delta, delta)},
-    native={"torch": torch_relu, "jax": jax_relu},
+    native={"torch": torch_relu, "jax": jax_relu, "tensorflow": tensorflow_relu},
     source="Goodfellow, Bengio and Courville, Deep Learning (2016), section 6.3.1",
 )

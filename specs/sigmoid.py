@@ -26,6 +26,12 @@ def jax_sigmoid(z):
     return jax.nn.sigmoid(z)
 
 
+def tensorflow_sigmoid(z):
+    import tensorflow as tf
+
+    return tf.math.sigmoid(z)
+
+
 sigmoid = Spec(
     forward,
     inputs={"z": real("m n")},
@@ -34,6 +40,6 @@ sigmoid = Spec(
         "z": einsum("pq,pr,qs->pqrs", "s", delta, delta)
         - einsum("pq,pr,qs->pqrs", "s**2", delta, delta),
     },
-    native={"torch": torch_sigmoid, "jax": jax_sigmoid},
+    native={"torch": torch_sigmoid, "jax": jax_sigmoid, "tensorflow": tensorflow_sigmoid},
     source="notebook sigmoid_softmax_regressor_numpy, 'sigmoid_gradient'",
 )

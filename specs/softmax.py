@@ -31,6 +31,12 @@ def jax_softmax(z):
     return jax.nn.softmax(z, axis=-1)
 
 
+def tensorflow_softmax(z):
+    import tensorflow as tf
+
+    return tf.nn.softmax(z, axis=-1)
+
+
 softmax = Spec(
     forward,
     inputs={"z": real("m n")},
@@ -39,6 +45,6 @@ softmax = Spec(
         "z": einsum("pq,pr,qs->pqrs", "a", delta, delta)
         - einsum("pq,ps,pr->pqrs", "a", "a", delta),
     },
-    native={"torch": torch_softmax, "jax": jax_softmax},
+    native={"torch": torch_softmax, "jax": jax_softmax, "tensorflow": tensorflow_softmax},
     source="notebook einsum_jacobians_vs_autograd, 'Softmax derivative'",
 )

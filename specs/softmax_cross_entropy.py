@@ -19,9 +19,15 @@ def torch_cross_entropy(z, y):
     return torch.nn.functional.cross_entropy(z, y)
 
 
+def tensorflow_cross_entropy(z, y):
+    import tensorflow as tf
+
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=y, logits=z))
+
+
 softmax_cross_entropy = Spec(
     load("softmax") >> load("cross_entropy"),
     jacobian={"z": (einsum("pq->pq", "a") - einsum("pq->pq", "y")) / size("m")},
-    native={"torch": torch_cross_entropy},
+    native={"torch": torch_cross_entropy, "tensorflow": tensorflow_cross_entropy},
     source="notebook einsum_jacobians_vs_autograd, 'complete derivative, respect to z'",
 )

@@ -18,11 +18,17 @@ def torch_transpose(x):
     return torch.transpose(x, 0, 1)
 
 
+def tensorflow_transpose(x):
+    import tensorflow as tf
+
+    return tf.transpose(x)
+
+
 transpose = Spec(
     forward,
     inputs={"x": real("m n")},
     output={"t": "n m"},
     jacobian={"x": einsum("qr,ps->pqrs", delta, delta)},
-    native={"torch": torch_transpose},
+    native={"torch": torch_transpose, "tensorflow": tensorflow_transpose},
     source="Magnus and Neudecker, Matrix Differential Calculus, chapter 3: the commutation matrix",
 )

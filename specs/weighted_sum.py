@@ -20,6 +20,12 @@ def torch_addmm(x, w, b):
     return torch.addmm(b, x, w)
 
 
+def tensorflow_matmul(x, w, b):
+    import tensorflow as tf
+
+    return tf.linalg.matmul(x, w) + b
+
+
 weighted_sum = Spec(
     forward,
     inputs={"x": real("m n"), "w": real("n o"), "b": real("o")},
@@ -29,6 +35,6 @@ weighted_sum = Spec(
         "w": einsum("rt,su->rstu", "x", delta),
         "b": einsum("r,st->rst", ones, delta),
     },
-    native={"torch": torch_addmm},
+    native={"torch": torch_addmm, "tensorflow": tensorflow_matmul},
     source="notebook einsum_jacobians_vs_autograd, 'Weighted sum derivative'",
 )

@@ -37,6 +37,7 @@ _REGISTRY = {
     "autograd": _Entry("autograd_", "AutogradBackend", ("autograd",)),
     "jax": _Entry("jax_", "JaxBackend", ("jax", "jaxlib")),
     "torch": _Entry("torch_", "TorchBackend", ("torch",)),
+    "tensorflow": _Entry("tensorflow_", "TensorFlowBackend", ("tensorflow",)),
 }
 
 BACKENDS: tuple[str, ...] = tuple(_REGISTRY)

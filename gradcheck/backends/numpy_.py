@@ -81,6 +81,8 @@ class NumpyBackend(Backend):
         return np.transpose(x, axes)
 
     def _add_diagonal(self, out: Any, core: Any, places: Sequence[int]) -> Any:
+        if not places:  # of a scalar, einsum gives a copy
+            return out + core
         # With repeated places and nothing summed, einsum gives a writable view of the diagonal.
         view = np.einsum(out, list(places), list(range(core.ndim)))
         view += core

@@ -158,7 +158,7 @@ def _of_target(target: Target, wanted: Request) -> Iterator[Planned]:
             yield _planned(target, claim, None, "—", "—", wanted, "")
             continue
         for dtype in wanted.dtypes:
-            for oracle, device, skip in _oracles(target.operation, wanted):
+            for oracle, device, skip in _oracles(target.operation, claim, wanted):
                 yield _planned(target, claim, oracle, device, dtype, wanted, skip)
 
 
@@ -187,7 +187,9 @@ def _planned(
     )
 
 
-def _oracles(operation: Operation, wanted: Request) -> Iterator[tuple[Oracle, str, str]]:
+def _oracles(
+    operation: Operation, claim: Claim, wanted: Request
+) -> Iterator[tuple[Oracle, str, str]]:
     """Each oracle on each device where it can run, with the reason where it cannot."""
     absent = missing(wanted.oracles)
     for name in wanted.oracles:
@@ -197,7 +199,8 @@ def _oracles(operation: Operation, wanted: Request) -> Iterator[tuple[Oracle, st
             continue
         if name == "native":
             here = backends.installed()
-            for framework in operation.native:
+            # A framework's own function gives the result, not the residuals.
+            for framework in operation.native if claim.output == operation.result else ():
                 if framework in here:
                     yield from _on_devices(Oracle(name, framework), wanted)
             continue

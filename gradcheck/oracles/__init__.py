@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-ORACLES = ("autograd", "jax", "torch", "native", "differences")
+    from gradcheck.backends.base import Backend
+
+ORACLES = ("autograd", "jax", "torch", "tensorflow", "native", "differences")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Oracle:
         forward, output = question.forward, question.output
         key: Hashable = (self.name, question.key)
         if self.name == "native":
-            forward, output = _ignoring_xp(question.native[self.framework]), 0
+            forward, output = _ignoring_xp(question.native[self.framework], backend), 0
         outputs, jacobian = backend.derivative(
             forward,
             question.arrays,
@@ -101,9 +103,11 @@ class Oracle:
         return backends.get(self.framework).devices()
 
 
-def _ignoring_xp(native: Callable[..., Any]) -> Callable[..., Any]:
+def _ignoring_xp(native: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
+    """A framework's own function as a forward; it is given the framework's own arrays."""
+
     def forward(_xp: Any, *arrays: Any) -> Any:
-        return native(*arrays)
+        return native(*(backend.asarray_like(array) for array in arrays))
 
     return forward
 

@@ -78,8 +78,8 @@ def sum_growth(fmt: Format, n: int) -> float:
 def _series(G: Floats, X: Floats) -> Any:
     """A bound on |(I - E)^-1 - I| |X| for all |E| <= G: Σ_k G^k |X|, the tail in the norm."""
     first = G @ np.abs(X)
-    norm = np.max(np.sum(G, axis=-1), axis=-1)[..., None, None]
-    tail = norm / (1 - norm) * np.max(first, axis=-2, keepdims=True)
+    norm = np.max(np.sum(G, axis=-1), axis=-1, initial=0.0)[..., None, None]
+    tail = norm / (1 - norm) * np.max(first, axis=-2, keepdims=True, initial=0.0)
     return np.where(norm < 1, first + tail, np.inf) * (1 + 1e-12)
 
 
@@ -97,14 +97,20 @@ def inverse_bound(fmt: Format, A: Floats, errors: Any) -> tuple[Any, Any]:
     """The inverse and a bound, a posteriori and to all orders in the errors of A.
 
     For any A' in the ball, inv(A') = (I - E)^-1 X with E = I - X A', and
-    |E| <= |I - X A| + |X| δA. Elimination in the target adds c n u |X| |A| to E
-    (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 14).
+    |E| <= |I - X A| + |X| δA. Elimination in the target adds c n u |X| |L| |U| to E
+    (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 14); with pivoting and
+    growth of order one |L| |U| is below the largest entry of the column, or of the row where a
+    library eliminates the transpose.
     """
     n = A.shape[-1]
     X = solve_inverse(A)
     size = np.abs(X) @ np.abs(A)
     residual = np.abs(np.eye(n) - X @ A) + (n + 1) * 2.0**-52 * size
-    G = residual + ELIMINATION * n * fmt.unit * size
+    largest = np.maximum(
+        np.max(np.abs(A), axis=-2, keepdims=True, initial=0.0),
+        np.max(np.abs(A), axis=-1, keepdims=True, initial=0.0),
+    )
+    G = residual + ELIMINATION * n * fmt.unit * (np.abs(X) @ np.broadcast_to(largest, A.shape))
     if errors is not None:
         G = G + np.abs(X) @ errors
     return X, _series(G, X) + fmt.rate(1.0) * np.abs(X)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gradcheck.running.error import ErrorNamespace
 
 
+_JUMPS = {"step": (0.0, 1.0), "sign": (-1.0, 1.0)}
+
+
 class ErrorOperations:
     """Terms evaluated with their errors: the bound of a claim.
 
@@ -30,8 +33,16 @@ class ErrorOperations:
         return self.space.einsum(equation, *arrays)
 
     def function(self, name: str) -> Callable[[Any], Any]:
-        """One of the functions that operands may name."""
-        return self.space.function(name)
+        """One of the functions that operands may name; at its jump it may take any value between."""
+        function = self.space.function(name)
+        return function if name not in _JUMPS else lambda x: self._at_jump(name, function(x), x)
+
+    def _at_jump(self, name: str, y: Any, x: Any) -> ErrorArray:
+        """At an exact 0 frameworks differ: the ball of step holds 0 and 1, that of sign −1 and 1."""
+        tied = (np.asarray(x.value) == 0) & (x.error == 0)
+        low, high = _JUMPS[name]
+        value = np.where(tied, (low + high) / 2, y.value)
+        return ErrorArray(self.space, value, np.where(tied, (high - low) / 2, y.error))
 
     def power(self, x: Any, exponent: Fraction) -> Any:
         """A rational power."""
@@ -58,6 +69,8 @@ class ErrorOperations:
     ) -> Any:
         """`core` added where equal letters of `out` agree; untouched entries stay exact."""
         core = self.space.asarray(core)
+        if not letters_out:  # of a scalar, einsum gives a copy
+            return self.space.add(out, core)
         value, error = np.array(out.value), np.array(out.error)
         pattern = "".join(chr(97 + list(letters_core).index(s)) for s in letters_out)
         target = "".join(chr(97 + k) for k in range(len(letters_core)))

@@ -35,6 +35,7 @@ class Truth:
         lower: The lower end of both one-sided derivatives and their errors.
         upper: The upper end.
         kinked: The entries whose one-sided derivatives certainly differ.
+        ties: The number of decisions at an exact tie.
         ambiguous: The number of decisions that rounding errors leave open.
     """
 
@@ -45,6 +46,7 @@ class Truth:
     upper: Floats
     kinked: NDArray[np.bool_]
     ambiguous: int
+    ties: int = 0
 
     @property
     def kinks(self) -> int:
@@ -149,4 +151,4 @@ def derivative(
         error = np.where(np.isinf(behind.error), np.inf, error)
         apart = np.abs(ahead.value - behind.value) > ahead.error + behind.error
     log = ahead.space.branches
-    return Truth(ahead.outputs, ahead.value, error, lower, upper, apart, log.ambiguous)
+    return Truth(ahead.outputs, ahead.value, error, lower, upper, apart, log.ambiguous, log.ties)

@@ -1,0 +1,380 @@
+"""Elementary functions in prime fields: opaque values, with the derivative rules of the axioms.
+
+exp, log, sqrt, erf, asin, atan and tan(u/2) are opaque, the others rational in them. What is known of
+the opaque ones: exp 0 = 1, log 1 = 0, exp(-u) = 1/exp u, exp(u ± v) = exp u · exp v for sums that the
+forward writes, exp(log t) = t, log(exp u) = u, log(1/t) = -log t, and that erf, asin, atan and
+tan are odd. Each of these holds of the real functions wherever they are defined, so that what is
+equal here is equal there; they only help to recognise equal things.
+
+Square roots. Values that are positive by construction (exp, roots, positive inputs, π) are drawn as
+fourth powers; modulo p ≡ 3 (mod 4) a square has exactly one root that is a square itself, and
+these roots multiply as positive real roots do. Of a product of such values the root is
+taken; of anything else (a sum, a real input) the root is a fresh opaque value, as its square need not
+have a root in the field, and where it has one its sign would be a guess: √(s²) = s is wrong for s < 0.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flint import arb
+
+from gradcheck.axioms import RULES
+from gradcheck.oracles.exact import shadow
+from gradcheck.oracles.exact.array import (
+    FieldArray,
+    NeedsSquareError,
+    ResampleError,
+    entries_of,
+    unsupported,
+)
+from gradcheck.oracles.exact.degrees import Bound
+from gradcheck.oracles.exact.memory import keys_of, residues
+
+if TYPE_CHECKING:
+    from gradcheck.oracles.exact.memory import Key
+    from gradcheck.oracles.exact.primes import Residues
+
+WEIGHT = 4
+DEPTH = 2
+
+
+class Functions:
+    """The functions of the field namespace; it supplies the arithmetic."""
+
+    @property
+    def pi(self) -> FieldArray:
+        """π, an opaque positive constant."""
+        space: Any = self
+        if "pi" not in space._numbers:
+            values = space.memory.table("pi")
+            key = values.setdefault((), space.memory.fresh(fourth=True))
+            found = space.variable(residues([key], (space.field.count,)), weight=WEIGHT, depth=DEPTH)
+            if space.shadowed:
+                found.shadow = shadow.filled([arb.pi()], ())
+            space._numbers["pi"] = found
+        return space._numbers["pi"]  # type: ignore[no-any-return]
+
+    @property
+    def e(self) -> Any:
+        """exp 1."""
+        space: Any = self
+        return space.unary("exp", 1)
+
+    def unary(self, name: str, x: Any) -> Any:
+        """An elementary function: its value, and the axiom times the tangents of its argument."""
+        space: Any = self
+        x = space.asarray(x)
+        value = getattr(self, f"_{name}")(x.still())
+        if x.shadow is not None:
+            value.shadow = shadow.mapped(shadow.FUNCTIONS[name], x.shadow)
+        if not x.moves:
+            return value
+        rule = space.asarray(RULES[name](space, x.still(), value))
+        product = space._product(rule, x)
+        data = np.concatenate([value.data, product.data[:, 1:]], axis=1)
+        return FieldArray(
+            space,
+            data,
+            value.bound,
+            slope=product.slope,
+            depth=value.depth,
+            recipe=value.recipe,
+            shadow=value.shadow,
+        )
+
+    def _opaque(self, name: str, x: FieldArray, make: Any, **known: Any) -> FieldArray:
+        space: Any = self
+        values = space.memory.look_up(name, x.values, x.bound, make)
+        weight = WEIGHT if known.get("depth") else 1
+        return FieldArray(space, values[:, None], Bound(float(weight)), **known)
+
+    def _odd(self, name: str, x: FieldArray) -> FieldArray:
+        """An opaque odd function."""
+        space: Any = self
+        memory = space.memory
+        table = memory.table(name)
+
+        def make(key: Key) -> Key:
+            if not any(key):
+                return key
+            mirrored = table.get(memory.negated(key))
+            return memory.fresh(fourth=False) if mirrored is None else memory.negated(mirrored)  # type: ignore[no-any-return]
+
+        return self._opaque(name, x, make)
+
+    # ------------------------------------------------------------------ exp and log
+
+    def _exp(self, x: FieldArray) -> FieldArray:
+        space: Any = self
+        values, bound, depth = self._exponential(x)
+        return FieldArray(space, values[:, None], bound, depth=depth)
+
+    def _exponential(self, x: FieldArray) -> tuple[Residues, Bound, int]:
+        """Exp of the values, through the sums, logarithms and moves that made them."""
+        space: Any = self
+        if x.recipe is None or x.exact is not None:
+            return self._exp_of_atom(x)
+        kind, *rest = x.recipe
+        if kind == "log":
+            (t,) = rest
+            return t.values, t.bound, t.depth
+        if kind == "move":
+            values, bound, depth = self._exponential(rest[0])
+            flat = values.reshape((values.shape[0], -1))
+            return flat[:, rest[1]], bound, depth
+        if kind == "sum":
+            return self._exp_of_sum(*rest)
+        total: Residues | None = None
+        bound, depth = Bound(), DEPTH
+        for factor, part in rest[0]:
+            values, size, own = self._exponential(part)
+            if not values.all():
+                raise ResampleError("divides by an expression that is 0 at this size")
+            if factor < 0:
+                values = space.field.inverse(values)
+                size, pole = size.inverse(max(part.size, 1))
+                space.met(pole)
+            values = space.field.power(values, abs(factor))
+            missing = x.ndim - part.ndim
+            values = values.reshape((values.shape[0],) + (1,) * missing + part.shape)
+            total = values if total is None else space.field.multiply(total, values)
+            bound, depth = bound.times(size.power(abs(factor))), min(depth, own)
+        assert total is not None
+        return np.broadcast_to(total, (total.shape[0], *x.shape)), bound, depth
+
+    def _exp_of_sum(
+        self, x: FieldArray, axes: tuple[int, ...], keepdims: bool
+    ) -> tuple[Residues, Bound, int]:
+        space: Any = self
+        values, bound, depth = self._exponential(x)
+        for axis in sorted(axes, reverse=True):
+            parts = np.moveaxis(values, axis + 1, 0)
+            product = np.ones_like(np.sum(values, axis=axis + 1))
+            for part in parts:
+                product = space.field.multiply(product, part)
+            bound = bound.power(max(len(parts), 1))
+            values = np.expand_dims(product, axis + 1) if keepdims else product
+        return values, bound, depth
+
+    def _exp_of_atom(self, x: FieldArray) -> tuple[Residues, Bound, int]:
+        space: Any = self
+        memory = space.memory
+        table, logs = memory.table("exp"), memory.table("log")
+        one = (1,) * space.field.count
+
+        def make(key: Key) -> Key:
+            if not any(key):
+                return one
+            mirrored = table.get(memory.negated(key))
+            if mirrored is not None:
+                return memory.inverted(mirrored)  # type: ignore[no-any-return]
+            value: Key = memory.fresh(fourth=True)
+            logs[value] = key
+            return value
+
+        values = memory.look_up("exp", x.values, x.bound, make)
+        # A value may be the inverse of an opaque one, or the argument of a logarithm.
+        bound, pole = Bound(float(WEIGHT)).inverse(max(x.size, 1))
+        space.met(pole)
+        deepest = memory.met.get("log", (0, Bound()))[1]
+        return values, bound.plus(Bound(float(WEIGHT))).plus(deepest), self._atom_depth(values)
+
+    def _atom_depth(self, values: Residues) -> int:
+        space: Any = self
+        shallow = space.memory.table("not positive by construction")
+        return 0 if shallow and any(key in shallow for key in keys_of(values)) else DEPTH
+
+    def _log(self, x: FieldArray) -> FieldArray:
+        space: Any = self
+        if not x.values.all():
+            raise ResampleError("takes the logarithm of an expression that is 0 at this size")
+        memory = space.memory
+        table, exps = memory.table("log"), memory.table("exp")
+        zero, one = (0,) * space.field.count, (1,) * space.field.count
+
+        def make(key: Key) -> Key:
+            if key == one:
+                return zero
+            mirrored = table.get(memory.inverted(key))
+            if mirrored is not None:
+                return memory.negated(mirrored)  # type: ignore[no-any-return]
+            value: Key = memory.fresh(fourth=False)
+            exps[value] = key
+            if not x.depth:
+                memory.table("not positive by construction")[key] = key
+            return value
+
+        found = self._opaque("log", x, make)
+        # log(exp u) is u itself, of whatever size.
+        _, arguments = memory.met.get("exp", (0, Bound()))
+        found.bound = found.bound.plus(arguments)
+        found.recipe = ("log", x)
+        return found
+
+    def _log1p(self, x: FieldArray) -> FieldArray:
+        space: Any = self
+        return self._log(space.add(1, x))
+
+    def _expm1(self, x: FieldArray) -> Any:
+        space: Any = self
+        return space.subtract(self._exp(x), 1)
+
+    def _sigmoid(self, x: FieldArray) -> Any:
+        space: Any = self
+        return space.reciprocal(space.add(1, self._exp(space.negative(x))))
+
+    def _pair(self, x: FieldArray) -> tuple[Any, Any]:
+        space: Any = self
+        up = self._exp(x)
+        return up, space.reciprocal(up)
+
+    def _sinh(self, x: FieldArray) -> Any:
+        space: Any = self
+        up, down = self._pair(x)
+        return space.divide(space.subtract(up, down), 2)
+
+    def _cosh(self, x: FieldArray) -> Any:
+        space: Any = self
+        up, down = self._pair(x)
+        return space.divide(space.add(up, down), 2)
+
+    def _tanh(self, x: FieldArray) -> Any:
+        space: Any = self
+        up, down = self._pair(x)
+        return space.divide(space.subtract(up, down), space.add(up, down))
+
+    def logaddexp(self, x: Any, y: Any) -> Any:
+        """The logarithm of exp x + exp y."""
+        space: Any = self
+        return space.unary("log", space.add(space.unary("exp", x), space.unary("exp", y)))
+
+    def logsumexp(self, x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """The logarithm of Σ exp x."""
+        space: Any = self
+        total = space.sum(space.unary("exp", x), axis=axis, keepdims=keepdims)
+        return space.unary("log", total)
+
+    # ------------------------------------------------------------------ the others
+
+    def _erf(self, x: FieldArray) -> FieldArray:
+        return self._odd("erf", x)
+
+    def _atan(self, x: FieldArray) -> FieldArray:
+        return self._odd("atan", x)
+
+    def _asin(self, x: FieldArray) -> FieldArray:
+        return self._odd("asin", x)
+
+    def _acos(self, x: FieldArray) -> Any:
+        space: Any = self
+        return space.subtract(space.divide(self.pi, 2), self._asin(x))
+
+    def _half_angle(self, x: FieldArray) -> tuple[Any, Any]:
+        space: Any = self
+        half = self._odd("tan of half", x)
+        return half, space.multiply(half, half)
+
+    def _sin(self, x: FieldArray) -> Any:
+        space: Any = self
+        half, square = self._half_angle(x)
+        return space.divide(space.multiply(2, half), space.add(1, square))
+
+    def _cos(self, x: FieldArray) -> Any:
+        space: Any = self
+        _, square = self._half_angle(x)
+        return space.divide(space.subtract(1, square), space.add(1, square))
+
+    def _tan(self, x: FieldArray) -> Any:
+        space: Any = self
+        half, square = self._half_angle(x)
+        return space.divide(space.multiply(2, half), space.subtract(1, square))
+
+    # ------------------------------------------------------------------ roots and powers
+
+    def _sqrt(self, x: FieldArray) -> FieldArray:
+        space: Any = self
+        if x.exact is not None:
+            return self._root_of_numbers(x)
+        if x.depth:
+            values = space.field.root(x.data)
+            return FieldArray(space, values, x.bound, depth=x.depth - 1)
+        zero = (0,) * space.field.count
+
+        def make(key: Key) -> Key:
+            return space.memory.fresh(fourth=True) if any(key) else zero  # type: ignore[no-any-return]
+
+        return self._opaque("sqrt", x, make, depth=DEPTH)
+
+    def _root_of_numbers(self, x: FieldArray) -> FieldArray:
+        space: Any = self
+        numbers = entries_of(x.exact)
+        roots = [_rational_root(c) for c in numbers]
+        if all(root is not None for root in roots):
+            return space.constant(shadow.filled(roots, x.shape))  # type: ignore[no-any-return]
+        largest = 1
+        for c in set(numbers):
+            whole = c.numerator * c.denominator
+            if c <= 0:
+                raise unsupported(f"the root of {c}, beside roots of other numbers")
+            if not all(pow(whole, (p - 1) // 2, p) == 1 for p in space.field.primes):
+                raise NeedsSquareError(whole)
+            space.extended_by(whole)
+            largest = max(largest, whole)
+        scale = math.lcm(*(c.denominator for c in numbers))
+        bound = Bound(0.0, math.log2(largest) + math.log2(scale), scale)
+        return FieldArray(space, space.field.root(x.data), bound, depth=DEPTH)
+
+    def pow(self, x: Any, y: Any) -> Any:
+        """X to the power y."""
+        space: Any = self
+        if not isinstance(x, FieldArray) and not isinstance(y, FieldArray) and hasattr(x, "dtype"):
+            if isinstance(y, int) and y >= 0 and x.dtype.kind in "iu":
+                return np.power(x, y)
+        y = space.asarray(y)
+        if y.exact is not None and not y.shape:
+            return self.power(x, y.exact.item())
+        return space.unary("exp", space.multiply(y, space.unary("log", x)))
+
+    def power(self, x: Any, exponent: Fraction | float) -> Any:
+        """X to a rational power."""
+        space: Any = self
+        x, exponent = space.asarray(x), Fraction(exponent)
+        if exponent < 0:
+            return self.power(space.divide(1, x), -exponent)
+        for _ in range(_twos(exponent.denominator)):
+            x = space.unary("sqrt", x)
+        odd = exponent.denominator >> _twos(exponent.denominator)
+        if odd > 1:
+            x = self._odd_root(x, odd)
+        return self._whole_power(x, exponent.numerator)
+
+    def _whole_power(self, x: Any, exponent: int) -> Any:
+        space: Any = self
+        result = space.ones(x.shape) if exponent == 0 else None
+        while exponent:
+            if exponent & 1:
+                result = x if result is None else space.multiply(result, x)
+            exponent >>= 1
+            if exponent:
+                x = space.multiply(x, x)
+        return result
+
+    def _odd_root(self, x: FieldArray, degree: int) -> Any:
+        """The root of odd degree, as exp(log(x) / degree): opaque, with the axioms of those two."""
+        space: Any = self
+        return space.unary("exp", space.divide(space.unary("log", x), degree))
+
+
+def _twos(n: int) -> int:
+    return (n & -n).bit_length() - 1
+
+
+def _rational_root(c: Fraction) -> Fraction | None:
+    if c < 0:
+        return None
+    top, bottom = math.isqrt(c.numerator), math.isqrt(c.denominator)
+    return Fraction(top, bottom) if (top * top, bottom * bottom) == (c.numerator, c.denominator) else None

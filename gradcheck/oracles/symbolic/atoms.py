@@ -1,0 +1,63 @@
+"""Atoms: the tensors that forms are made of.
+
+Inputs are atoms; so is each result of a function that is not rational (`exp` of a monomial, `log`,
+`erf`), each sum that is raised to a power which is no natural number, and each selector of a branch.
+An atom is known by its canonical definition, never by coinciding values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradcheck.oracles.symbolic.forms import Form, Key
+
+
+@dataclass(frozen=True, eq=False)
+class Atom:
+    """A tensor that stands for itself.
+
+    Attributes:
+        number: Its place in the order of creation, by which monomials are sorted.
+        name: How messages show it.
+        axes: Its axes.
+        kind: "input", "sum", "selector", or the name of a function.
+        argument: The function's argument, or the sum itself.
+        positive: Whether all its entries are known to be > 0.
+        selects: Whether its entries are 0 or 1 (or, for a maximum, select by summing to one).
+        sums_to_one: Whether a selector's rows along the last axis sum to 1.
+        single: For a sum of one monomial, that monomial.
+    """
+
+    number: int
+    name: str
+    axes: tuple[str, ...]
+    kind: str
+    argument: Form | None = None
+    positive: bool = False
+    selects: bool = False
+    sums_to_one: bool = False
+    single: Key | None = None
+
+    def __lt__(self, other: Atom) -> bool:
+        return self.number < other.number
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass
+class Table:
+    """The atoms of one run."""
+
+    atoms: dict[object, Atom] = field(default_factory=dict)
+
+    def get(self, kind: str, name: str, axes: tuple[str, ...], **properties: object) -> Atom:
+        """The atom of this kind and definition, made when it is first asked for."""
+        argument = properties.get("argument")
+        definition = name if argument is None else argument.key()  # type: ignore[attr-defined]
+        key = (kind, definition, axes)
+        if key not in self.atoms:
+            self.atoms[key] = Atom(len(self.atoms), name, axes, kind, **properties)  # type: ignore[arg-type]
+        return self.atoms[key]

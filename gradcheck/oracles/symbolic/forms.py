@@ -1,0 +1,417 @@
+"""Index expressions with symbolic sizes, in normal form.
+
+A form is a sum of monomials in the entries of tensors ("atoms"): a rational coefficient, powers of
+scalars (axis sizes, primes, π), powers of entries, Kronecker deltas among the free letters, summed
+over the bound ones. Free letters are the integers 0 … rank − 1, in the order of the axes; bound
+letters follow. Monomials are kept in a normal form (equal entries merged, deltas eliminated,
+canonical names for bound letters), so that equal forms are equal dictionaries.
+
+Source: maths of index expressions; canonical naming of bound letters is graph canonisation, done here
+by colour refinement and then by trying the permutations inside each colour class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import permutations, product
+from math import factorial, prod
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gradcheck.oracles.symbolic.atoms import Atom
+
+# Above so many orders of the bound letters the canonical name is not looked for.
+MOST_ORDERS = 5040
+
+
+class Undecided(Exception):
+    """The symbolic oracle cannot decide; its text says why and what to write instead."""
+
+
+class Entry(NamedTuple):
+    """A power of one entry of an atom."""
+
+    atom: Atom
+    letters: tuple[int, ...]
+    power: Fraction
+
+
+class Key(NamedTuple):
+    """A monomial without its coefficient."""
+
+    scalars: tuple[tuple[str, Fraction], ...]
+    entries: tuple[Entry, ...]
+    deltas: tuple[tuple[int, int], ...]
+
+
+ONE = Key((), (), ())
+
+
+@dataclass(frozen=True)
+class Form:
+    """A sum of monomials over the same free letters.
+
+    Attributes:
+        axes: The axis of each free letter; "1" for an axis of size one.
+        terms: The coefficient of each monomial.
+    """
+
+    axes: tuple[str, ...]
+    terms: Mapping[Key, Fraction]
+
+    @property
+    def rank(self) -> int:
+        """The number of free letters."""
+        return len(self.axes)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it is 0 at every size."""
+        return not self.terms
+
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal forms: what an atom that is defined by this form is known by."""
+        return (self.axes, frozenset(self.terms.items()))
+
+    def __add__(self, other: Form) -> Form:
+        return build(self.axes, [*self.terms.items(), *other.terms.items()], normal=True)
+
+    def __sub__(self, other: Form) -> Form:
+        return self + other.times(Fraction(-1))
+
+    def times(self, number: Fraction) -> Form:
+        """A rational multiple."""
+        return Form(self.axes, {k: c * number for k, c in self.terms.items()} if number else {})
+
+    def __mul__(self, other: Form) -> Form:
+        """The product of two forms over the same free letters."""
+        items = [
+            (_product(a, b, self.rank), x * y)
+            for a, x in self.terms.items()
+            for b, y in other.terms.items()
+        ]
+        return build(self.axes, items)
+
+
+def build(
+    axes: tuple[str, ...], items: Iterable[tuple[Key, Fraction]], *, normal: bool = False
+) -> Form:
+    """A form from monomials, like ones added."""
+    terms: dict[Key, Fraction] = {}
+    for raw, coefficient in items:
+        key, factor = (raw, Fraction(1)) if normal else normalise(raw, len(axes))
+        total = terms.get(key, Fraction(0)) + coefficient * factor
+        if total:
+            terms[key] = total
+        else:
+            terms.pop(key, None)
+    return Form(axes, terms)
+
+
+def constant(axes: tuple[str, ...], number: Fraction) -> Form:
+    """A number along every axis."""
+    return Form(axes, {ONE: number} if number else {})
+
+
+def scalar(name: str, power: Fraction = Fraction(1)) -> Form:
+    """A power of a size, a prime or π."""
+    return Form((), {Key(((name, power),), (), ()): Fraction(1)})
+
+
+def entry(atom: Atom, power: Fraction = Fraction(1)) -> Form:
+    """An atom as a form over its own axes."""
+    letters = tuple(range(len(atom.axes)))
+    return build(atom.axes, [(Key((), (Entry(atom, letters, power),), ()), Fraction(1))])
+
+
+def relettered(form: Form, axes: tuple[str, ...], letters: tuple[int, ...]) -> Form:
+    """The form with its free letters placed among those of other axes; letters may coincide."""
+    shift = len(axes)
+    names = dict(enumerate(letters))
+
+    def place(s: int) -> int:
+        return names[s] if s < form.rank else s - form.rank + shift
+
+    items = [(_renamed(key, place), c) for key, c in form.terms.items()]
+    return build(axes, items)
+
+
+def summed(form: Form, positions: tuple[int, ...]) -> Form:
+    """The sum over some of the free letters, which become bound."""
+    kept = [i for i in range(form.rank) if i not in positions]
+    axes = tuple(form.axes[i] for i in kept)
+    order = [*kept, *positions]
+    names = {old: new for new, old in enumerate(order)}
+    items = []
+    for key, c in form.terms.items():
+        raw = _renamed(key, lambda s: names.get(s, s))
+        raw, factor = _bind(raw, len(kept), [form.axes[i] for i in positions])
+        items.append((raw, c * factor))
+    return build(axes, items)
+
+
+def _bind(key: Key, rank: int, axes: list[str]) -> tuple[Key, Fraction]:
+    """Letters from `rank` on become bound: deltas that hold one are carried out, unused ones counted."""
+    factor = Fraction(1)
+    scalars = dict(key.scalars)
+    deltas = list(key.deltas)
+    entries = list(key.entries)
+    for offset, axis in enumerate(axes):
+        letter = rank + offset
+        touching = [d for d in deltas if letter in d]
+        if touching:
+            a, b = touching[0]
+            other = b if a == letter else a
+            deltas.remove(touching[0])
+            deltas = [tuple(other if s == letter else s for s in d) for d in deltas]  # type: ignore[misc]
+            deltas = [d for d in deltas if d[0] != d[1]]
+            entries = [e._replace(letters=_swap(e.letters, letter, other)) for e in entries]
+        elif not any(letter in e.letters for e in entries):
+            if axis.isdigit():
+                factor *= int(axis)
+            else:
+                scalars[axis] = scalars.get(axis, Fraction(0)) + 1
+    return Key(tuple(scalars.items()), tuple(entries), tuple(deltas)), factor
+
+
+def _swap(letters: tuple[int, ...], old: int, new: int) -> tuple[int, ...]:
+    return tuple(new if s == old else s for s in letters)
+
+
+def _renamed(key: Key, name: Callable[[int], int]) -> Key:
+    entries = tuple(e._replace(letters=tuple(name(s) for s in e.letters)) for e in key.entries)
+    return Key(key.scalars, entries, tuple((name(a), name(b)) for a, b in key.deltas))
+
+
+def _product(a: Key, b: Key, rank: int) -> Key:
+    used = max((s for e in a.entries for s in e.letters), default=-1)
+    shift = max(used + 1, rank) - rank
+    moved = _renamed(b, lambda s: s if s < rank else s + shift)
+    scalars = dict(a.scalars)
+    for name, power in b.scalars:
+        scalars[name] = scalars.get(name, Fraction(0)) + power
+    return Key(tuple(scalars.items()), a.entries + moved.entries, a.deltas + moved.deltas)
+
+
+# ---------------------------------------------------------------------- normal form
+
+
+def normalise(key: Key, rank: int) -> tuple[Key, Fraction]:
+    """The monomial in normal form, and the rational number that came out of its scalars."""
+    key = _star(key)
+    key = _merged(key)
+    key = _cancelled(key, rank)
+    factor, scalars = _scalars(key.scalars)
+    entries = _canonical(key.entries, rank)
+    return Key(scalars, entries, key.deltas), factor
+
+
+def _scalars(pairs: Iterable[tuple[str, Fraction]]) -> tuple[Fraction, tuple[tuple[str, Fraction], ...]]:
+    """Whole powers of numbers become part of the coefficient."""
+    factor, kept = Fraction(1), []
+    for name, power in pairs:
+        if not power:
+            continue
+        if name.isdigit():
+            whole = power.numerator // power.denominator
+            factor *= Fraction(int(name)) ** whole
+            power -= whole
+            if not power:
+                continue
+        kept.append((name, power))
+    return factor, tuple(sorted(kept))
+
+
+def _star(key: Key) -> Key:
+    """Deltas as (first, other) for each class of equal free letters, entries on the first."""
+    if not key.deltas:
+        return key
+    parent: dict[int, int] = {}
+
+    def find(s: int) -> int:
+        while parent.get(s, s) != s:
+            s = parent[s]
+        return s
+
+    for a, b in key.deltas:
+        low, high = sorted((find(a), find(b)))
+        if low != high:
+            parent[high] = low
+    moved = _renamed(key, find)
+    return moved._replace(deltas=tuple(sorted((find(s), s) for s in parent if find(s) != s)))
+
+
+def _merged(key: Key) -> Key:
+    """Equal entries as one power; selectors are 0 or 1, so their positive powers are themselves."""
+    powers: dict[tuple[Atom, tuple[int, ...]], Fraction] = {}
+    for atom, letters, power in key.entries:
+        powers[atom, letters] = powers.get((atom, letters), Fraction(0)) + power
+    entries = []
+    for (atom, letters), power in powers.items():
+        if not power:
+            continue
+        if atom.selects:
+            if power < 0:
+                raise Undecided(f"{atom.name} may be 0 and stands in a denominator")
+            power = Fraction(1)
+        entries.append(Entry(atom, letters, power))
+    return key._replace(entries=tuple(entries))
+
+
+def _cancelled(key: Key, rank: int) -> Key:
+    """Σ_k w[p,k] = 1 for selectors of a maximum; and a sum beside a negative power of itself."""
+    changed = True
+    while changed:
+        changed = False
+        for e in key.entries:
+            rest = tuple(x for x in key.entries if x is not e)
+            if e.atom.sums_to_one and e.power == 1 and _private(e.letters, rest, rank):
+                key, changed = key._replace(entries=rest), True
+                break
+            if e.power < 0 and e.atom.single is not None:
+                found = _find_sum(e, rest, rank)
+                if found is not None:
+                    key, changed = _merged(key._replace(entries=found)), True
+                    break
+    return key
+
+
+def _private(letters: tuple[int, ...], rest: tuple[Entry, ...], rank: int) -> bool:
+    """Whether the last letter is bound and occurs nowhere else."""
+    last = letters[-1]
+    if last < rank or last in letters[:-1]:
+        return False
+    return not any(last in e.letters for e in rest)
+
+
+def _find_sum(
+    negative: Entry, rest: tuple[Entry, ...], rank: int
+) -> tuple[Entry, ...] | None:
+    """The entries with one copy of a sum's own monomial replaced by the sum, if it stands among them."""
+    definition = negative.atom.single
+    assert definition is not None
+    inner = len(negative.letters)
+    wanted = [e for e in definition.entries]
+    for chosen in _matches(wanted, rest, dict(enumerate(negative.letters)), inner, rank):
+        others = tuple(e for i, e in enumerate(rest) if i not in chosen.used)
+        if not any(s in chosen.bound for e in others for s in e.letters):
+            return (*others, negative._replace(power=negative.power + 1))
+    return None
+
+
+class _Match(NamedTuple):
+    used: frozenset[int]
+    bound: frozenset[int]
+
+
+def _matches(
+    wanted: list[Entry], pool: tuple[Entry, ...], names: dict[int, int], inner: int, rank: int
+) -> Iterable[_Match]:
+    """Ways in which the wanted entries stand in the pool, their bound letters on bound letters."""
+
+    def extend(k: int, names: dict[int, int], used: frozenset[int]) -> Iterable[_Match]:
+        if k == len(wanted):
+            bound = frozenset(v for s, v in names.items() if s >= inner)
+            if len(bound) == sum(s >= inner for s in names) and all(v >= rank for v in bound):
+                yield _Match(used, bound)
+            return
+        for i, e in enumerate(pool):
+            if i in used or e.atom is not wanted[k].atom or e.power != wanted[k].power:
+                continue
+            grown = dict(names)
+            if all(grown.setdefault(s, t) == t for s, t in zip(wanted[k].letters, e.letters, strict=True)):
+                yield from extend(k + 1, grown, used | {i})
+
+    return extend(0, names, frozenset())
+
+
+# ---------------------------------------------------------------------- names of bound letters
+
+
+def components(entries: tuple[Entry, ...], rank: int) -> tuple[list[Entry], list[list[Entry]]]:
+    """The entries without bound letters, and the others in groups connected by bound letters."""
+    roots = [e for e in entries if all(s < rank for s in e.letters)]
+    groups: list[tuple[set[int], list[Entry]]] = []
+    for e in entries:
+        bound = {s for s in e.letters if s >= rank}
+        if not bound:
+            continue
+        joined = [g for g in groups if g[0] & bound]
+        merged = (bound.union(*(g[0] for g in joined)), [*(x for g in joined for x in g[1]), e])
+        groups = [g for g in groups if g not in joined] + [merged]
+    return roots, [g[1] for g in groups]
+
+
+def _canonical(entries: tuple[Entry, ...], rank: int) -> tuple[Entry, ...]:
+    roots, groups = components(entries, rank)
+    named = sorted((_named(tuple(g), rank) for g in groups), key=_group_key)
+    out, start = sorted(roots, key=_entry_key), rank
+    for group in named:
+        size = len({s for e in group for s in e.letters if s >= rank})
+        out += [e._replace(letters=tuple(s if s < rank else s - rank + start for s in e.letters)) for e in group]
+        start += size
+    return tuple(out)
+
+
+def _entry_key(e: Entry) -> tuple[object, ...]:
+    return (e.atom.number, e.power, e.letters)
+
+
+def _group_key(group: tuple[Entry, ...]) -> tuple[object, ...]:
+    return tuple(_entry_key(e) for e in group)
+
+
+def _named(group: tuple[Entry, ...], rank: int) -> tuple[Entry, ...]:
+    """The group with its bound letters named rank, rank + 1, … in the smallest way."""
+    bound = sorted({s for e in group for s in e.letters if s >= rank})
+    classes = _refined(group, bound, rank)
+    if prod(factorial(len(c)) for c in classes) > MOST_ORDERS:
+        raise Undecided(
+            f"a sum over {len(bound)} letters that are too alike to be named; split it into two outputs"
+        )
+    best: tuple[Entry, ...] | None = None
+    for orders in product(*(permutations(c) for c in classes)):
+        names = {s: rank + i for i, s in enumerate(s for order in orders for s in order)}
+        candidate = tuple(
+            sorted(
+                (e._replace(letters=tuple(names.get(s, s) for s in e.letters)) for e in group),
+                key=_entry_key,
+            )
+        )
+        if best is None or _group_key(candidate) < _group_key(best):
+            best = candidate
+    assert best is not None
+    return best
+
+
+def _refined(group: tuple[Entry, ...], bound: list[int], rank: int) -> list[list[int]]:
+    """Classes of bound letters that no simple property tells apart, in a canonical order."""
+    colour: dict[int, int] = dict.fromkeys(bound, 0)
+    for _ in bound:
+        signs = {s: (colour[s], tuple(sorted(_views(group, s, colour, rank)))) for s in bound}
+        ranks = {v: i for i, v in enumerate(sorted(set(signs.values())))}
+        fresh = {s: ranks[signs[s]] for s in bound}
+        if fresh == colour:
+            break
+        colour = fresh
+    return [[s for s in bound if colour[s] == c] for c in sorted(set(colour.values()))]
+
+
+def _views(
+    group: tuple[Entry, ...], s: int, colour: dict[int, int], rank: int
+) -> Iterable[tuple[object, ...]]:
+    """What a bound letter sees of each entry that it stands in."""
+    for e in group:
+        if s in e.letters:
+            seen = tuple(
+                (-1, 0) if t == s else ((0, t) if t < rank else (1, colour[t])) for t in e.letters
+            )
+            yield (e.atom.number, e.power, seen)
+
+
+def with_axes(form: Form, axes: tuple[str, ...]) -> Form:
+    """The form with axes renamed in place (an axis of size one that is broadcast, for example)."""
+    return replace(form, axes=axes)

@@ -1,0 +1,369 @@
+"""Powers and functions of forms: what is rational stays a form, what is not becomes an atom.
+
+Identities used, each exact on the reals wherever its right-hand side is defined: exp(Σ c M) =
+Π exp(M)^c, exp(log u) = u, log(Π u^k) = Σ k log u for positive u, and f(H u + (1 − H) v) =
+H f(u) + (1 − H) f(v) for a selector H that is 0 or 1.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from gradcheck.oracles.symbolic.forms import (
+    ONE,
+    Entry,
+    Form,
+    Key,
+    Undecided,
+    build,
+    components,
+    constant,
+    entry,
+    relettered,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradcheck.oracles.symbolic.atoms import Atom, Table
+
+# Positive whole powers are multiplied out up to here.
+LARGEST_POWER = 8
+_MOST_SPLITS = 6
+
+
+def power(table: Table, form: Form, exponent: Fraction, depth: int = 0) -> Form:
+    """A rational power of each entry.
+
+    Raises:
+        Undecided: For a division by 0 or by a selector.
+    """
+    if exponent.denominator == 1 and 0 <= exponent <= LARGEST_POWER:
+        result = constant(form.axes, Fraction(1))
+        for _ in range(int(exponent)):
+            result = result * form
+        return result
+    if form.is_zero:
+        raise Undecided("divides by an expression that is 0")
+    selected = _selector(form)
+    if selected is not None:
+        return _split(table, form, selected, lambda f: power(table, f, exponent, depth + 1), depth)
+    if any(key.deltas for key in form.terms):
+        raise Undecided("a power of an expression with a Kronecker delta")
+    if len(form.terms) == 1:
+        return _power_of_monomial(table, form, exponent)
+    content, rest = _content(form, whole=exponent.denominator == 1)
+    factor = power(table, content, exponent) if content.terms != {ONE: Fraction(1)} else content
+    return factor * _sum_atom(table, rest, exponent)
+
+
+def _power_of_monomial(table: Table, form: Form, exponent: Fraction) -> Form:
+    ((key, coefficient),) = form.terms.items()
+    roots, groups = components(key.entries, form.rank)
+    whole = exponent.denominator == 1
+    if not whole and (coefficient < 0 or not all(_positive(e) for e in roots)):
+        # √(x²) is |x|, not x: keep together what may be negative.
+        outside = [e for e in roots if _positive(e)]
+        inside = [e for e in roots if not _positive(e)]
+        kept = build(form.axes, [(Key((), tuple(inside), ()), Fraction(1 if coefficient > 0 else -1))])
+        result = _sum_atom(table, kept, exponent)
+        coefficient = abs(coefficient)
+    else:
+        outside, result = roots, constant(form.axes, Fraction(1))
+    result = result * _number_power(form.axes, coefficient, exponent)
+    scalars = tuple((n, p * exponent) for n, p in key.scalars)
+    powers = tuple(e._replace(power=e.power * exponent) for e in outside)
+    result = result * build(form.axes, [(Key(scalars, powers, ()), Fraction(1))])
+    for group in groups:
+        single = build(form.axes, [(Key((), tuple(group), ()), Fraction(1))])
+        result = result * _sum_atom(table, single, exponent)
+    return result
+
+
+def _positive(e: Entry) -> bool:
+    return e.atom.positive
+
+
+def _number_power(axes: tuple[str, ...], number: Fraction, exponent: Fraction) -> Form:
+    """A rational power of a number: whole powers exactly, the others as powers of primes."""
+    if exponent.denominator == 1:
+        return constant(axes, number ** int(exponent))
+    scalars: dict[str, Fraction] = {}
+    for value, sign in ((number.numerator, 1), (number.denominator, -1)):
+        for prime, count in _factors(value).items():
+            scalars[str(prime)] = scalars.get(str(prime), Fraction(0)) + sign * count * exponent
+    return build(axes, [(Key(tuple(scalars.items()), (), ()), Fraction(1))])
+
+
+def _factors(value: int) -> dict[int, int]:
+    """The prime factors of a positive number (a large rest stays in one piece)."""
+    found: dict[int, int] = {}
+    p = 2
+    while p * p <= value and p < 10_000:
+        while value % p == 0:
+            found[p] = found.get(p, 0) + 1
+            value //= p
+        p += 1
+    if value > 1:
+        found[value] = found.get(value, 0) + 1
+    return found
+
+
+def _content(form: Form, *, whole: bool) -> tuple[Form, Form]:
+    """The common monomial of all terms, and the rest: content × rest = form."""
+    keys = list(form.terms)
+    scalars = _common([dict(k.scalars) for k in keys])
+    entries = _common([_root_powers(k, form.rank, whole=whole) for k in keys])
+    first = abs(form.terms[min(keys)])
+    common = Key(
+        tuple(scalars.items()),
+        tuple(Entry(atom, letters, p) for (atom, letters), p in entries.items()),
+        (),
+    )
+    inverse = Key(
+        tuple((n, -p) for n, p in scalars.items()),
+        tuple(Entry(atom, letters, -p) for (atom, letters), p in entries.items()),
+        (),
+    )
+    content = build(form.axes, [(common, first)])
+    return content, form * build(form.axes, [(inverse, 1 / first)])
+
+
+def _root_powers(
+    key: Key, rank: int, *, whole: bool
+) -> dict[tuple[Atom, tuple[int, ...]], Fraction]:
+    roots, _ = components(key.entries, rank)
+    return {(e.atom, e.letters): e.power for e in roots if whole or e.atom.positive}
+
+
+def _common(tables: list[dict]) -> dict:  # type: ignore[type-arg]
+    names = set(tables[0]).intersection(*tables)
+    found = {n: min(t[n] for t in tables) for n in names}
+    ordered = sorted((n, p) for n, p in found.items())
+    return {n: p for n, p in ordered if p}
+
+
+def _sum_atom(table: Table, form: Form, exponent: Fraction) -> Form:
+    """A power of an atom that stands for the whole form (1 where the form is 1)."""
+    if form.terms == {ONE: Fraction(1)}:
+        return form
+    atom, letters = atom_of(table, "sum", form)
+    return build(form.axes, [(Key((), (Entry(atom, letters, exponent),), ()), Fraction(1))])
+
+
+def atom_of(table: Table, kind: str, form: Form, **properties: bool) -> tuple[Atom, tuple[int, ...]]:
+    """The atom that a function of a form is, and the form's letters on which it depends."""
+    used = tuple(sorted({s for k in form.terms for e in k.entries for s in e.letters if s < form.rank}))
+    axes = tuple(form.axes[s] for s in used)
+    names = {s: i for i, s in enumerate(used)}
+    shift = len(used) - form.rank
+    items = [
+        (
+            Key(
+                k.scalars,
+                tuple(
+                    e._replace(letters=tuple(names[s] if s < form.rank else s + shift for s in e.letters))
+                    for e in k.entries
+                ),
+                (),
+            ),
+            c,
+        )
+        for k, c in form.terms.items()
+    ]
+    argument = build(axes, items)
+    single = None
+    if kind == "sum" and len(argument.terms) == 1:
+        ((single, coefficient),) = argument.terms.items()
+        single = single if coefficient == 1 else None
+    if kind == "sum":
+        properties["positive"] = all(
+            c > 0 and all(e.atom.positive for e in k.entries) for k, c in argument.terms.items()
+        )
+    name = f"{kind}#{len(table.atoms)}"
+    return table.get(kind, name, axes, argument=argument, single=single, **properties), used
+
+
+# ---------------------------------------------------------------------- selectors inside functions
+
+
+def _selector(form: Form) -> tuple[Atom, tuple[int, ...]] | None:
+    """A selector all of whose letters are free, which stands somewhere in the form."""
+    for key in form.terms:
+        for e in key.entries:
+            if e.atom.selects and all(s < form.rank for s in e.letters):
+                return e.atom, e.letters
+    return None
+
+
+def _split(
+    table: Table,
+    form: Form,
+    selected: tuple[Atom, tuple[int, ...]],
+    function: Callable[[Form], Form],
+    depth: int,
+) -> Form:
+    """f(H u + (1 − H) v) = H f(u) + (1 − H) f(v)."""
+    if depth >= _MOST_SPLITS:
+        raise Undecided(f"more than {_MOST_SPLITS} selectors stand inside one function")
+    atom, letters = selected
+    on, off = [], []
+    for key, c in form.terms.items():
+        without = tuple(e for e in key.entries if (e.atom, e.letters) != selected)
+        on.append((key._replace(entries=without), c))
+        if len(without) == len(key.entries):
+            off.append((key, c))
+    selector = build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
+    rest = constant(form.axes, Fraction(1)) - selector
+    del table
+    return selector * function(build(form.axes, on)) + rest * function(build(form.axes, off))
+
+
+# ---------------------------------------------------------------------- functions
+
+
+def exp(table: Table, form: Form, depth: int = 0) -> Form:
+    """The exponential: a product of powers of one atom a monomial."""
+    selected = _selector(form)
+    if selected is not None:
+        return _split(table, form, selected, lambda f: exp(table, f, depth + 1), depth)
+    result = constant(form.axes, Fraction(1))
+    for key, c in sorted(form.terms.items()):
+        if key.deltas:
+            raise Undecided("exp of an expression with a Kronecker delta")
+        result = result * _exp_of_monomial(table, form.axes, key, c)
+    return result
+
+
+def _exp_of_monomial(table: Table, axes: tuple[str, ...], key: Key, c: Fraction) -> Form:
+    if key == ONE:
+        return build(axes, [(Key((("e", c),), (), ()), Fraction(1))])
+    if len(key.entries) == 1 and not key.scalars and key.entries[0].power == 1:
+        e = key.entries[0]
+        if e.atom.kind == "log" and all(s < len(axes) for s in e.letters):
+            assert e.atom.argument is not None
+            return power(table, relettered(e.atom.argument, axes, e.letters), c)
+    single = build(axes, [(key, Fraction(1))])
+    atom, letters = atom_of(table, "exp", single, positive=True)
+    return build(axes, [(Key((), (Entry(atom, letters, c),), ()), Fraction(1))])
+
+
+def log(table: Table, form: Form, depth: int = 0) -> Form:
+    """The logarithm: a sum over the positive factors, and an atom for the rest."""
+    if form.is_zero:
+        raise Undecided("log of an expression that is 0")
+    selected = _selector(form)
+    if selected is not None:
+        return _split(table, form, selected, lambda f: log(table, f, depth + 1), depth)
+    if any(key.deltas for key in form.terms):
+        raise Undecided("log of an expression with a Kronecker delta")
+    content, rest = _content(form, whole=False)
+    result = _log_of_content(table, content)
+    if rest.terms == {ONE: Fraction(1)}:
+        return result
+    if len(rest.terms) == 1:
+        return result + _log_of_monomial(table, rest)
+    atom, letters = atom_of(table, "log", rest)
+    return result + build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
+
+
+def _log_of_content(table: Table, content: Form) -> Form:
+    """Log of a positive number, of sizes, and of positive entries."""
+    ((key, c),) = content.terms.items()
+    items: list[tuple[Key, Fraction]] = []
+    for value, sign in ((c.numerator, 1), (c.denominator, -1)):
+        for prime, count in _factors(value).items():
+            items.append((Key(((f"log({prime})", Fraction(1)),), (), ()), Fraction(sign * count)))
+    items += [(Key(((f"log({n})", Fraction(1)),), (), ()), p) for n, p in key.scalars if n != "e"]
+    items += [(ONE, p) for n, p in key.scalars if n == "e"]
+    result = build(content.axes, items)
+    for e in key.entries:
+        result = result + _log_of_entry(table, content.axes, e)
+    return result
+
+
+def _log_of_monomial(table: Table, form: Form) -> Form:
+    """Log of a product of sums (the positive entries are out already) and of what may be negative."""
+    ((key, c),) = form.terms.items()
+    roots, groups = components(key.entries, form.rank)
+    result = build(form.axes, [])
+    if roots or c != 1:
+        kept = build(form.axes, [(Key((), tuple(roots), ()), c)])
+        atom, letters = atom_of(table, "log", kept)
+        result = build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
+    for group in groups:
+        single = build(form.axes, [(Key((), tuple(group), ()), Fraction(1))])
+        atom, letters = atom_of(table, "sum", single)
+        result = result + _log_of_entry(table, form.axes, Entry(atom, letters, Fraction(1)))
+    return result
+
+
+def _log_of_entry(table: Table, axes: tuple[str, ...], e: Entry) -> Form:
+    """The logarithm of a power of one entry, which for exp is its argument."""
+    if e.atom.kind == "exp":
+        assert e.atom.argument is not None
+        return relettered(e.atom.argument, axes, e.letters).times(e.power)
+    if e.atom.kind == "sum":
+        assert e.atom.argument is not None
+        argument = relettered(e.atom.argument, axes, e.letters)
+    else:
+        argument = relettered(entry(e.atom), axes, e.letters)
+    atom, letters = atom_of(table, "log", argument)
+    return build(axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), e.power)])
+
+
+def opaque(table: Table, kind: str, form: Form, depth: int = 0) -> Form:
+    """A function without identities: an atom for each argument."""
+    selected = _selector(form)
+    if selected is not None:
+        return _split(table, form, selected, lambda f: opaque(table, kind, f, depth + 1), depth)
+    if any(key.deltas for key in form.terms):
+        raise Undecided(f"{kind} of an expression with a Kronecker delta")
+    if form.is_zero and kind != "cos":
+        return form
+    atom, letters = atom_of(table, kind, form, positive=kind == "sigmoid")
+    return build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
+
+
+def odd(table: Table, kind: str, form: Form) -> Form:
+    """Sigmoid or tanh: an atom of the argument with its first sign made +.
+
+    sigmoid(−u) = 1 − sigmoid(u) and tanh(−u) = −tanh(u).
+    """
+    if form.is_zero:
+        return constant(form.axes, Fraction(1, 2)) if kind == "sigmoid" else form
+    if _selector(form) is None and form.terms[min(form.terms)] < 0:
+        turned = odd(table, kind, form.times(Fraction(-1))).times(Fraction(-1))
+        return turned + constant(form.axes, Fraction(1)) if kind == "sigmoid" else turned
+    return opaque(table, kind, form)
+
+
+def defined(table: Table, atom: Atom) -> Form | None:
+    """Sigmoid and tanh through exp, for when the shorter forms do not meet."""
+    u = atom.argument
+    if u is None or atom.kind not in ("sigmoid", "tanh"):
+        return None
+    one = constant(u.axes, Fraction(1))
+    scale = Fraction(-1 if atom.kind == "sigmoid" else -2)
+    inverse = power(table, one + exp(table, u.times(scale)), Fraction(-1))
+    return inverse if atom.kind == "sigmoid" else inverse.times(Fraction(2)) - one
+
+
+def step(table: Table, form: Form) -> Form:
+    """1 where a form is > 0 and 0 where it is < 0: a selector, known where the sign is."""
+    if form.is_zero:
+        return form
+    first = min(form.terms)
+    lead = form.terms[first]
+    certain = all(not k.deltas and all(e.atom.positive for e in k.entries) for k in form.terms)
+    if certain and all((c > 0) == (lead > 0) for c in form.terms.values()):
+        return constant(form.axes, Fraction(1 if lead > 0 else 0))
+    if any(key.deltas for key in form.terms):
+        raise Undecided("a branch on an expression with a Kronecker delta")
+    scaled = form.times(1 / abs(lead))
+    if lead < 0:
+        scaled = scaled.times(Fraction(-1))
+    atom, letters = atom_of(table, "step", scaled, selects=True)
+    selector = build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
+    return selector if lead > 0 else constant(form.axes, Fraction(1)) - selector

@@ -1,0 +1,390 @@
+"""Derivatives on the user's own arrays: numpy, torch and JAX, where they lie and as they are."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from gradcheck import Spec, backends, delta, einsum, labels, load, mask, ones, real
+from gradcheck.errors import ShapeError, UsageError
+
+jax = pytest.importorskip("jax")
+torch = pytest.importorskip("torch")
+jnp = jax.numpy
+
+RNG = np.random.default_rng(7)
+softmax, add, transpose = load("softmax"), load("add"), load("transpose")
+classifier = load("weighted_sum") >> softmax >> load("cross_entropy")
+VALUES = {
+    "x": RNG.normal(size=(5, 3)),
+    "w": RNG.normal(size=(3, 4)),
+    "b": RNG.normal(size=4),
+    "y": np.eye(4)[[0, 3, 1, 1, 2]],
+}
+Z = RNG.normal(size=(3, 4))
+KINDS = [(f, d) for f in ("numpy", "torch", "jax") for d in ("float64", "float32")]
+
+
+def loss(x, w, b, y):
+    return -(y * jax.nn.log_softmax(x @ w + b)).sum() / x.shape[0]
+
+
+@pytest.fixture(autouse=True)
+def _wide():
+    with jax.enable_x64(True):
+        yield
+
+
+def as_array(value, kind):
+    framework, dtype = kind
+    if framework == "torch":
+        return torch.from_numpy(np.array(value)).to(getattr(torch, dtype))
+    return (jnp if framework == "jax" else np).asarray(value, dtype=dtype)
+
+
+def given(values, kind):
+    return {n: as_array(v, kind) for n, v in values.items()}
+
+
+def same(found, expected, kind):
+    """The value within the dtype's precision; framework, dtype and shape exactly."""
+    framework, dtype = kind
+    home = {"numpy": (np.ndarray, np.floating), "torch": torch.Tensor, "jax": jax.Array}[framework]
+    assert isinstance(found, home)
+    assert str(found.dtype).removeprefix("torch.") == dtype
+    tolerance = 1e-13 if dtype == "float64" else 2e-6
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=tolerance, atol=tolerance)
+
+
+# ---------------------------------------------------------------- values against JAX
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_value_and_gradient_of_a_chain(kind):
+    values = given(VALUES, kind)
+    expected = dict(zip("xwb", jax.grad(loss, argnums=(0, 1, 2))(*VALUES.values()), strict=True))
+    gradient = classifier.gradient("w", "b")(**values)
+    assert list(gradient) == ["w", "b"]
+    for name, found in gradient.items():
+        same(found, expected[name], kind)
+    value, both = classifier.value_and_gradient("x", "w")(**values)
+    same(value, loss(**VALUES), kind)
+    same(classifier.value(**values), loss(**VALUES), kind)
+    same(both["x"], expected["x"], kind)
+    assert sorted(classifier.gradient()(**values)) == ["b", "w", "x"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_dense_structured_vjp_and_jvp(kind):
+    z = as_array(Z, kind)
+    expected = np.asarray(jax.jacrev(lambda v: jax.nn.softmax(v, axis=-1))(jnp.asarray(Z)))
+    u, v = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
+    cotangent, tangent = as_array(v, kind), as_array(u, kind)
+    pulled, pushed = np.tensordot(v, expected, 2), np.tensordot(expected, u, 2)
+    same(softmax.dense("z")(z=z), expected, kind)
+    same(softmax.vjp("z")(cotangent, z=z)["z"], pulled, kind)
+    same(softmax.jvp("z")(tangent, z=z), pushed, kind)
+    structured = softmax.structured("z")(z=z)
+    assert structured.shape == (3, 4, 3, 4)
+    same(structured.dense(), expected, kind)
+    same(structured @ tangent, pushed, kind)
+    same(structured.__rmatmul__(cotangent), pulled, kind)
+    if kind[0] != "torch":  # torch's own `@` refuses what is no tensor
+        same(cotangent @ structured, pulled, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_scalar_result_with_several_terms(kind):
+    # Each of these is a sum of terms with no letter at all.
+    def forward(xp, x, t):
+        return xp.sum(x * x) * t + xp.sum(x)
+
+    spec = Spec(
+        forward,
+        inputs={"x": real("n"), "t": real("")},
+        output={"y": ""},
+        jacobian={
+            "x": 2 * einsum(",p->p", "t", "x") + einsum("p->p", ones),
+            "t": einsum("p,p->", "x", "x"),
+        },
+    )
+    x, t = RNG.normal(size=3), np.float64(2.0)
+    values = given({"x": x, "t": t}, kind)
+    same(spec.jvp("x")(as_array(np.ones(3), kind), **values), (4 * x + 1).sum(), kind)
+    same(spec.gradient("t")(**values)["t"], (x * x).sum(), kind)
+    square = Spec(
+        lambda _, x: x * x + x,
+        inputs={"x": real("")},
+        output={"y": ""},
+        jacobian={"x": 2 * einsum("->", "x") + einsum("->", ones)},
+    )
+    same(square.dense("x")(x=as_array(3.0, kind)), 7.0, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (1, 4), (33, 2)])
+def test_every_size(kind, shape):
+    z = as_array(RNG.normal(size=shape), kind)
+    if 0 in shape:
+        found = transpose.dense("x")(x=z)
+        assert tuple(found.shape) == (*shape[::-1], *shape)
+        return
+    found = np.asarray(softmax.dense("z")(z=z))
+    expected = np.asarray(
+        jax.jacrev(lambda v: jax.nn.softmax(v, axis=-1))(jnp.asarray(np.asarray(z)))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_leading_axes_of_any_number(kind):
+    linear = Spec(
+        lambda xp, x, w: xp.matmul(x, w),
+        inputs={"x": real("... n"), "w": real("n o")},
+        output={"z": "... o"},
+        jacobian={"x": einsum("us->su", "w"), "w": einsum("t,su->stu", "x", delta)},
+    )
+    w = RNG.normal(size=(3, 2))
+    for leading in [(), (4,), (2, 4), (2, 0)]:
+        x = RNG.normal(size=(*leading, 3))
+        values = given({"x": x, "w": w}, kind)
+        for name in "xw":
+            place = "xw".index(name)
+            expected = jax.jacrev(jnp.matmul, argnums=place)(jnp.asarray(x), jnp.asarray(w))
+            same(linear.dense(name)(**values), expected, kind)
+        cotangent = np.ones((*leading, 2))
+        same(linear.vjp("x")(as_array(cotangent, kind), **values)["x"], cotangent @ w.T, kind)
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch", "jax"])
+def test_labels_and_masks_keep_their_integers(framework):
+    picked = Spec(
+        lambda xp, a, t, k: xp.sum(a[xp.arange(a.shape[0]), t] * k),
+        inputs={"a": real("m n"), "t": labels("m", below="n"), "k": mask("m")},
+        output={"L": ""},
+        jacobian={"a": einsum("pq,p->pq", "t", "k")},
+    )
+    kind = (framework, "float32")
+    values = {"a": as_array(np.ones((3, 2)), kind), "k": as_array([1.0, 0, 1], kind)}
+    t = np.array([1, 1, 0])
+    t = {"numpy": t, "torch": torch.from_numpy(t), "jax": jnp.asarray(t)}[framework]
+    same(picked.gradient("a")(t=t, **values)["a"], [[0, 1], [0, 0], [1, 0]], kind)
+
+
+# ---------------------------------------------------------------- traced, transformed
+
+
+def test_under_jit_vmap_and_grad_of_jax():
+    values = {n: jnp.asarray(v) for n, v in VALUES.items()}
+    gradient = classifier.gradient("w")
+    expected = jax.grad(loss, argnums=1)(*values.values())
+    found = jax.jit(lambda v: gradient(**v))(values)["w"]
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(
+        jax.jit(softmax.dense("z").__call__)(z=jnp.asarray(Z)), softmax.dense("z")(z=Z), atol=1e-15
+    )
+    batch = jnp.stack([values["w"], 2 * values["w"]])
+    mapped = jax.vmap(lambda w: gradient(**{**values, "w": w})["w"])(batch)
+    np.testing.assert_allclose(mapped[0], expected, rtol=1e-13, atol=1e-14)
+    # The derivative of the derivative, by JAX through the evaluation.
+    hessian = jax.jacrev(lambda w: gradient(**{**values, "w": w})["w"])(values["w"])
+    by_jax = jax.hessian(loss, argnums=1)(*values.values())
+    np.testing.assert_allclose(hessian, by_jax, rtol=1e-10, atol=1e-12)
+
+
+def test_under_the_tape_of_torch():
+    values = given(VALUES, ("torch", "float64"))
+    values["w"].requires_grad_()
+    gradient = classifier.gradient("w")(**values)["w"]
+    (second,) = torch.autograd.grad(gradient.sum(), values["w"])
+    by_jax = jax.hessian(loss, argnums=1)(*map(jnp.asarray, VALUES.values())).sum((0, 1))
+    np.testing.assert_allclose(second.numpy(), by_jax, rtol=1e-10, atol=1e-12)
+    z = torch.from_numpy(Z).requires_grad_()
+    softmax.dense("z")(z=z).sum().backward()
+    assert z.grad is not None
+
+
+def test_widths_of_jax_are_left_as_the_user_has_them():
+    with jax.enable_x64(False):
+        found = softmax.dense("z")(z=jnp.asarray(Z, dtype="float32"))
+        assert found.dtype == jnp.float32
+        assert jnp.ones(1).dtype == jnp.float32
+
+
+# ---------------------------------------------------------------- nothing is shared, nothing is written
+
+
+half = Spec(
+    lambda xp, x: xp.sum(x * x) / 2,
+    inputs={"x": real("m n")},
+    output={"l": ""},
+    jacobian={"x": einsum("pq->pq", "x")},
+)
+same_as_it_was = Spec(
+    lambda _, x: x,
+    inputs={"x": real("m n")},
+    output={"y": "m n"},
+    jacobian={"x": einsum("pr,qs->pqrs", delta, delta)},
+)
+RESULTS = {
+    "a gradient that is the input": lambda x, _: half.gradient("x")(x=x)["x"],
+    "a dense derivative that is the input": lambda x, _: half.dense("x")(x=x),
+    "a structured one": lambda x, _: half.structured("x")(x=x).dense(),
+    "a value that is the input": lambda x, _: same_as_it_was.value(x=x),
+    "a value that is a view": lambda x, _: transpose.value(x=x),
+    "a chain's value": lambda x, _: (transpose >> transpose).value(x=x),
+    "a cotangent that passes": lambda x, v: add.vjp("a")(v, a=x, b=x)["a"],
+    "a tangent that passes": lambda x, v: add.jvp("a")(v, a=x, b=x),
+    "a cotangent that is turned": lambda x, v: transpose.vjp("x")(v.T, x=x)["x"],
+    "a product": lambda x, v: add.structured("a")(a=x, b=x) @ v,
+}
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch"])
+@pytest.mark.parametrize("what", RESULTS)
+def test_result_may_be_written_into(what, framework):
+    kind = (framework, "float64")
+    x, v = as_array(RNG.normal(size=(2, 3)), kind), as_array(RNG.normal(size=(2, 3)), kind)
+    before = [np.array(x), np.array(v)]
+    result = RESULTS[what](x, v)
+    result[...] = 7.0
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(v, before[1])
+
+
+def test_two_gradients_of_one_call_are_apart():
+    x = np.ones((2, 3))
+    found = add.vjp("a", "b")(x, a=x, b=x)
+    found["a"][...] = 7
+    assert found["b"].max() == 1
+
+
+@pytest.mark.parametrize(
+    "make", [np.asfortranarray, lambda x: x[::-1], lambda x: x.copy()[:, ::-1]]
+)
+@pytest.mark.parametrize("framework", ["numpy", "torch", "jax"])
+def test_layout_in_memory_does_not_matter(make, framework):
+    z = make(Z)
+    array = z if framework == "numpy" else as_array(np.array(z), (framework, "float64"))
+    found = softmax.vjp("z")(make(np.ones_like(Z) * Z), z=array)["z"]
+    expected = softmax.vjp("z")(np.array(z), z=np.array(z))["z"]
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+
+
+# ---------------------------------------------------------------- no identity matrix
+
+
+def test_no_identity_matrix_is_made(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("an identity matrix")
+
+    for module, name in [
+        (np, "eye"),
+        (np, "identity"),
+        (torch, "eye"),
+        (jnp, "eye"),
+        (jnp, "identity"),
+    ]:
+        monkeypatch.setattr(module, name, refuse)
+    for framework in ("numpy", "torch", "jax"):
+        values = given(VALUES, (framework, "float64"))
+        classifier.gradient()(**values)
+        classifier.dense("x")(**values)
+        structured = softmax.structured("z")(z=as_array(Z, (framework, "float64")))
+        structured @ as_array(Z, (framework, "float64"))
+        structured.dense()
+
+
+def test_memory_of_a_dense_jacobian_is_that_of_its_entries():
+    z = RNG.normal(size=(64, 64))
+    dense, entries = softmax.dense("z"), 64**4 * 8
+    dense(z=z[:2, :2])
+    tracemalloc.start()
+    dense(z=z)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.1 * entries  # 128 MiB: an identity of the same shape would be as much again
+
+
+def test_vjp_and_structured_need_no_dense_array():
+    z = RNG.normal(size=(64, 64))
+    softmax.vjp("z")(z, z=z)
+    tracemalloc.start()
+    softmax.vjp("z")(z, z=z)
+    structured = softmax.structured("z")(z=z)
+    structured @ z
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64**3 * 8 * 2.5  # a[p,q] a[p,s] is as large as n per entry of z
+
+
+# ---------------------------------------------------------------- devices
+
+
+def cuda(framework):
+    found = backends.get(framework).devices()
+    if len(found) == 1:
+        pytest.skip(f"{framework} sees no CUDA device here")
+    return found[1]
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch", "jax"])
+def test_arrays_of_the_host_stay_there(framework):
+    backend = backends.get(framework)
+    values = given(VALUES, (framework, "float64"))
+    if framework == "jax":
+        values = jax.device_put(values, jax.devices("cpu")[0])
+    assert {backend.device_of(g) for g in classifier.gradient()(**values).values()} == {"cpu"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_arrays_on_a_gpu_stay_there(framework):
+    device = cuda(framework)
+    backend = backends.get(framework)
+    values = {n: backend.asarray(v, "float64", device) for n, v in VALUES.items()}
+    gradient = classifier.gradient()(**values)
+    assert {backend.device_of(g) for g in gradient.values()} == {device}
+    expected = classifier.gradient()(**VALUES)
+    for name, found in gradient.items():
+        np.testing.assert_allclose(backend.to_numpy(found), expected[name], rtol=1e-12, atol=1e-13)
+    dense = softmax.dense("z")(z=backend.asarray(Z, "float64", device))
+    assert backend.device_of(dense) == device
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "problem"),
+    [
+        (lambda: classifier.gradient("q"), UsageError, "has no input 'q'; it has x, w, b, y"),
+        (lambda: classifier.gradient("y"), UsageError, "no derivative of L with respect to 'y'"),
+        (lambda: softmax.gradient("z"), UsageError, "of shape 'm n'; a gradient needs a scalar"),
+        (lambda: softmax.dense("z", "b"), UsageError, "no derivative of b"),
+        (lambda: softmax.dense("z")(x=Z), UsageError, "takes z: unknown x; missing z"),
+        (lambda: softmax.dense("z")(Z), UsageError, "no array as its positional argument"),
+        (lambda: softmax.vjp("z")(z=Z), UsageError, "vjp takes the cotangent"),
+        (lambda: softmax.jvp("z")(Z, Z, z=Z), UsageError, "jvp takes the tangent"),
+        (
+            lambda: softmax.vjp("z")(Z.T, z=Z),
+            ShapeError,
+            r"cotangent has shape \(4, 3\), but a has shape",
+        ),
+        (
+            lambda: softmax.jvp("z")(Z[0], z=Z),
+            ShapeError,
+            r"tangent has shape \(4,\), but z has shape",
+        ),
+        (lambda: softmax.structured("z")(z=Z) @ Z.T, ShapeError, r"has shape \(4, 3\)"),
+        (lambda: softmax.value(z=Z[0]), ShapeError, "of rank 1; expected z: 'm n'"),
+        (lambda: add.value(a=Z, b=Z.T), ShapeError, "m = 4, but a has shape"),
+        (lambda: half.gradient("x")(x=np.ones((2, 3), int)), UsageError, "int64 came; convert it"),
+        (lambda: add.value(a=jnp.asarray(Z), b=torch.ones(3, 4)), UsageError, "no silent transfer"),
+    ],
+)
+def test_errors_say_what_was_expected(call, error, problem):
+    with pytest.raises(error, match=problem):
+        call()
