@@ -78,8 +78,9 @@ def _by_markers(body: str) -> Iterator[Cell]:
     for kind, source in zip(parts[::2], parts[1::2], strict=True):
         if kind == "script":
             continue
-        source = source.strip() if kind is None else _uncommented(source.strip())
-        yield Cell("markdown" if kind == "markdown" else "code", source)
+        text = source.strip()
+        kept = text if kind is None else _uncommented(text)
+        yield Cell("markdown" if kind == "markdown" else "code", kept)
 
 
 def _uncommented(source: str) -> str:
@@ -150,11 +151,10 @@ def _merged(outputs: list[Any]) -> list[Any]:
     """Pieces of one stream as one output."""
     found: list[Any] = []
     for output in outputs:
-        if found and output.output_type == "stream" == found[-1].output_type:
-            if output.name == found[-1].name:
-                found[-1].text += output.text
-                continue
-        found.append(output)
+        if found and "name" in output and found[-1].get("name") == output.name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
     return found
 
 
@@ -247,7 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     FOLDER.mkdir(exist_ok=True)
     names = options.names or NAMES
     if options.check:
-        return 0 if all([check(name) for name in names]) else 1
+        checked = [check(name) for name in names]  # all of them, whatever the first one says
+        return 0 if all(checked) else 1
     for name in names:
         build(name)
     return 0

@@ -141,9 +141,11 @@ class Compiled:
         self.gradient = classifier.gradient("w", "b")
 
     def parameters(self) -> dict[str, Tensor]:
+        """Weights of shape features × classes, and the bias."""
         return {"w": self.w, "b": self.b}
 
     def update(self, x: Tensor, y: Tensor) -> None:
+        """One step along the compiled gradient."""
         step = self.gradient(x=x, w=self.w, b=self.b, y=y)
         self.w -= RATE * step["w"]
         self.b -= RATE * step["b"]
@@ -156,9 +158,11 @@ class Dense:
         self.w, self.b = w.clone(), b.clone()
 
     def parameters(self) -> dict[str, Tensor]:
+        """Weights of shape features × classes, and the bias."""
         return {"w": self.w, "b": self.b}
 
     def update(self, x: Tensor, y: Tensor) -> None:
+        """One step along the contracted dense Jacobians."""
         import torch
 
         a = predict.value(x=x, w=self.w, b=self.b)
@@ -187,22 +191,24 @@ class Library:
         self.optimizer = torch.optim.SGD(self.layer.parameters(), lr=RATE)
 
     def parameters(self) -> dict[str, Tensor]:
+        """Weights of shape features × classes, and the bias."""
         return {"w": self.layer.weight.detach().T, "b": self.layer.bias.detach()}
 
     def update(self, x: Tensor, y: Tensor) -> None:
+        """One step of torch's own backward pass and optimiser."""
         self.optimizer.zero_grad()
         self.loss(self.layer(x), y).backward()
         self.optimizer.step()
 
     def evaluate(self, x: Tensor, y: Tensor) -> float:
-        """torch's own loss."""
+        """The loss as torch computes it."""
         import torch
 
         with torch.no_grad():
             return self.loss(self.layer(x), y).item()
 
     def predict(self, x: Tensor) -> Tensor:
-        """torch's own probabilities."""
+        """The probabilities as torch computes them."""
         import torch
 
         with torch.no_grad():

@@ -431,7 +431,8 @@ class Chain(Operation):
                 sums[variable] = _sum(sums[variable], path) if variable in sums else path
         if name in sums:
             return sums[name]
-        return self._zero(output, name) if name in self.inputs else None
+        # An input that is constant here has no derivative, which is not to say that it is zero.
+        return self._zero(output, name) if name in self.differentiable else None
 
     def _zero(self, output: str, name: str) -> Expression:
         """The derivative with respect to a variable that the result does not depend on."""

@@ -37,6 +37,25 @@ def _wide():
         yield
 
 
+@pytest.fixture(scope="module")
+def truth():
+    """What JAX says: the gradients and the Hessian in w of the chain, the Jacobian of softmax."""
+    with jax.enable_x64(True):
+        values = [jnp.asarray(v) for v in VALUES.values()]
+        return {
+            "gradient": dict(zip("xwb", jax.jit(jax.grad(loss, (0, 1, 2)))(*values), strict=True)),
+            "hessian": jax.jit(jax.hessian(loss, 1))(*values),
+            "softmax": jax.jit(jax.jacrev(lambda v: jax.nn.softmax(v, axis=-1)))(jnp.asarray(Z)),
+        }
+
+
+def softmax_jacobian(z):
+    """By the quotient rule, in numpy."""
+    a = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    rows = np.einsum("pq,qs->pqs", a, np.eye(a.shape[1])) - np.einsum("pq,ps->pqs", a, a)
+    return np.einsum("pqs,pr->pqrs", rows, np.eye(len(a)))
+
+
 def as_array(value, kind):
     framework, dtype = kind
     if framework == "torch":
@@ -62,9 +81,8 @@ def same(found, expected, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_value_and_gradient_of_a_chain(kind):
-    values = given(VALUES, kind)
-    expected = dict(zip("xwb", jax.grad(loss, argnums=(0, 1, 2))(*VALUES.values()), strict=True))
+def test_value_and_gradient_of_a_chain(kind, truth):
+    values, expected = given(VALUES, kind), truth["gradient"]
     gradient = classifier.gradient("w", "b")(**values)
     assert list(gradient) == ["w", "b"]
     for name, found in gradient.items():
@@ -77,9 +95,8 @@ def test_value_and_gradient_of_a_chain(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_dense_structured_vjp_and_jvp(kind):
-    z = as_array(Z, kind)
-    expected = np.asarray(jax.jacrev(lambda v: jax.nn.softmax(v, axis=-1))(jnp.asarray(Z)))
+def test_dense_structured_vjp_and_jvp(kind, truth):
+    z, expected = as_array(Z, kind), truth["softmax"]
     u, v = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
     cotangent, tangent = as_array(v, kind), as_array(u, kind)
     pulled, pushed = np.tensordot(v, expected, 2), np.tensordot(expected, u, 2)
@@ -131,11 +148,7 @@ def test_every_size(kind, shape):
         found = transpose.dense("x")(x=z)
         assert tuple(found.shape) == (*shape[::-1], *shape)
         return
-    found = np.asarray(softmax.dense("z")(z=z))
-    expected = np.asarray(
-        jax.jacrev(lambda v: jax.nn.softmax(v, axis=-1))(jnp.asarray(np.asarray(z)))
-    )
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    same(softmax.dense("z")(z=z), softmax_jacobian(np.asarray(z, np.float64)), kind)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
@@ -147,13 +160,14 @@ def test_leading_axes_of_any_number(kind):
         jacobian={"x": einsum("us->su", "w"), "w": einsum("t,su->stu", "x", delta)},
     )
     w = RNG.normal(size=(3, 2))
-    for leading in [(), (4,), (2, 4), (2, 0)]:
+    for leading in [(), (2, 4), (2, 0)]:
         x = RNG.normal(size=(*leading, 3))
         values = given({"x": x, "w": w}, kind)
-        for name in "xw":
-            place = "xw".index(name)
-            expected = jax.jacrev(jnp.matmul, argnums=place)(jnp.asarray(x), jnp.asarray(w))
-            same(linear.dense(name)(**values), expected, kind)
+        flat = x.reshape(-1, 3)
+        by_x = np.einsum("us,rt->rstu", w, np.eye(len(flat)))
+        by_w = np.einsum("rt,su->rstu", flat, np.eye(2))
+        same(linear.dense("x")(**values), by_x.reshape(*leading, 2, *leading, 3), kind)
+        same(linear.dense("w")(**values), by_w.reshape(*leading, 2, 3, 2), kind)
         cotangent = np.ones((*leading, 2))
         same(linear.vjp("x")(as_array(cotangent, kind), **values)["x"], cotangent @ w.T, kind)
 
@@ -176,39 +190,45 @@ def test_labels_and_masks_keep_their_integers(framework):
 # ---------------------------------------------------------------- traced, transformed
 
 
-def test_under_jit_vmap_and_grad_of_jax():
+def test_under_jit_vmap_and_differentiation_of_jax(truth):
     values = {n: jnp.asarray(v) for n, v in VALUES.items()}
     gradient = classifier.gradient("w")
-    expected = jax.grad(loss, argnums=1)(*values.values())
     found = jax.jit(lambda v: gradient(**v))(values)["w"]
-    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
-    np.testing.assert_allclose(
-        jax.jit(softmax.dense("z").__call__)(z=jnp.asarray(Z)), softmax.dense("z")(z=Z), atol=1e-15
-    )
-    batch = jnp.stack([values["w"], 2 * values["w"]])
-    mapped = jax.vmap(lambda w: gradient(**{**values, "w": w})["w"])(batch)
-    np.testing.assert_allclose(mapped[0], expected, rtol=1e-13, atol=1e-14)
-    # The derivative of the derivative, by JAX through the evaluation.
-    hessian = jax.jacrev(lambda w: gradient(**{**values, "w": w})["w"])(values["w"])
-    by_jax = jax.hessian(loss, argnums=1)(*values.values())
-    np.testing.assert_allclose(hessian, by_jax, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found, truth["gradient"]["w"], rtol=1e-13, atol=1e-14)
+
+    def by_w(w):
+        return gradient(**{**values, "w": w})["w"]
+
+    mapped = jax.jit(jax.vmap(by_w))(jnp.stack([values["w"], 2 * values["w"]]))
+    np.testing.assert_allclose(mapped[0], truth["gradient"]["w"], rtol=1e-13, atol=1e-14)
+    hessian = jax.jit(jax.jacrev(by_w))(values["w"])
+    np.testing.assert_allclose(hessian, truth["hessian"], rtol=1e-10, atol=1e-12)
 
 
-def test_under_the_tape_of_torch():
+def test_dense_and_structured_under_jit(truth):
+    z = jnp.asarray(Z)
+    dense = jax.jit(lambda v: softmax.dense("z")(z=v))(z)
+    np.testing.assert_allclose(dense, truth["softmax"], atol=1e-15)
+    pushed = jax.jit(lambda v: softmax.structured("z")(z=v) @ v)(z)
+    np.testing.assert_allclose(pushed, np.tensordot(truth["softmax"], Z, 2), atol=1e-15)
+
+
+def test_under_the_tape_of_torch(truth):
     values = given(VALUES, ("torch", "float64"))
     values["w"].requires_grad_()
     gradient = classifier.gradient("w")(**values)["w"]
     (second,) = torch.autograd.grad(gradient.sum(), values["w"])
-    by_jax = jax.hessian(loss, argnums=1)(*map(jnp.asarray, VALUES.values())).sum((0, 1))
-    np.testing.assert_allclose(second.numpy(), by_jax, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(second, truth["hessian"].sum((0, 1)), rtol=1e-10, atol=1e-12)
     z = torch.from_numpy(Z).requires_grad_()
-    softmax.dense("z")(z=z).sum().backward()
-    assert z.grad is not None
+    (total,) = torch.autograd.grad((softmax.dense("z")(z=z) ** 2).sum(), z)
+    step = 1e-6 * np.eye(12)[5].reshape(3, 4)
+    rise = [(softmax_jacobian(Z + s * step) ** 2).sum() for s in (1, -1)]
+    np.testing.assert_allclose(total.numpy()[1, 1], (rise[0] - rise[1]) / 2e-6, rtol=1e-6)
 
 
 def test_widths_of_jax_are_left_as_the_user_has_them():
     with jax.enable_x64(False):
-        found = softmax.dense("z")(z=jnp.asarray(Z, dtype="float32"))
+        found = softmax.vjp("z")(Z, z=jnp.asarray(Z, dtype="float32"))["z"]
         assert found.dtype == jnp.float32
         assert jnp.ones(1).dtype == jnp.float32
 
@@ -247,7 +267,7 @@ RESULTS = {
 def test_result_may_be_written_into(what, framework):
     kind = (framework, "float64")
     x, v = as_array(RNG.normal(size=(2, 3)), kind), as_array(RNG.normal(size=(2, 3)), kind)
-    before = [np.array(x), np.array(v)]
+    before = [np.asarray(x).copy(), np.asarray(v).copy()]
     result = RESULTS[what](x, v)
     result[...] = 7.0
     np.testing.assert_array_equal(x, before[0])

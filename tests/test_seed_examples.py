@@ -83,7 +83,7 @@ class TestMulticlass:
         }
         assert max(found.values()) < 1e-14, found
 
-    def test_a_wrong_update_is_seen_in_the_traces(self, multiclass, trained, monkeypatch):
+    def test_a_wrong_update_is_seen_in_the_traces(self, multiclass, trained):
         data, runs = trained
         wrong = multiclass.Compiled(*_start(multiclass))
         right = wrong.gradient
@@ -176,7 +176,8 @@ class TestKeras:
         assert {"w after one step", "b after one step", "w after 10 epochs"} <= set(found.distances)
         assert len(found.ours) == len(found.theirs) == 10
 
-    def test_default_float_type_is_put_back(self, found, parity):
+    @pytest.mark.usefixtures("found")
+    def test_default_float_type_is_put_back(self, parity):
         import keras
 
         before = keras.config.floatx()
@@ -184,7 +185,7 @@ class TestKeras:
             assert keras.config.floatx() == "float64"
         assert keras.config.floatx() == before == "float32"
 
-    def test_float32_default_moves_the_learning_rate(self, parity):
+    def test_float32_default_moves_the_learning_rate(self):
         import keras
 
         rate = keras.optimizers.SGD(learning_rate=0.01).learning_rate

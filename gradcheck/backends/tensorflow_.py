@@ -291,17 +291,15 @@ def _batched_rows(tape: Any, value: Any, x: Any, size: int) -> Any:
         row = tape.gradient(value, x, output_gradients=cotangent, unconnected_gradients="zero")
         return tf.convert_to_tensor(row)
 
-    def rows(start: Any) -> Any:
-        here = tf.cast((start + tf.range(step))[:, None] == tf.range(size)[None, :], value.dtype)
-        basis = tf.reshape(here, (step, *value.shape))
+    def rows(basis: Any) -> Any:
         return tf.vectorized_map(back, basis, fallback_to_while_loop=False)
 
     # Traced, not called: TensorFlow would warn its users of functions traced again and again.
+    taken = tf.TensorSpec((step, *value.shape), value.dtype)
     try:
-        traced = tf.function(rows, autograph=False).get_concrete_function(
-            tf.TensorSpec((), tf.int32)
-        )
+        traced = tf.function(rows, autograph=False).get_concrete_function(taken)
     except (ValueError, TypeError, LookupError, NotImplementedError):
         return None
-    chunks = [traced(tf.constant(start, tf.int32)) for start in range(0, size, step)]
-    return tf.concat(chunks, axis=0)[:size]
+    # Rows beyond the last are of zeros, so that every chunk has the shape that was traced.
+    bases = (np.eye(step, size, start).reshape(taken.shape) for start in range(0, size, step))
+    return tf.concat([traced(tf.cast(basis, value.dtype)) for basis in bases], axis=0)[:size]

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def _operator(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """An operator and its reflection, by the namespace's function of that name."""
 
-    def plain(self: Array, other: Any) -> Any:
+    def direct(self: Array, other: Any) -> Any:
         return getattr(self.functions, name)(self, other)
 
     def reflected(self: Array, other: Any) -> Any:
         return getattr(self.functions, name)(other, self)
 
-    return plain, reflected
+    return direct, reflected
 
 
 class Array:
@@ -100,7 +100,8 @@ class Array:
     def __int__(self) -> int:
         return int(self.tensor)
 
-    __index__ = __int__
+    def __index__(self) -> int:
+        return operator.index(self.tensor)
 
     def __repr__(self) -> str:
         return repr(self.tensor)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
 from gradcheck.errors import MissingBackend, UsageError
-from gradcheck.oracles import ORACLES, Oracle, check_names, framework_of, missing
+from gradcheck.oracles import EXACT, ORACLES, Oracle, check_names, framework_of, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -157,6 +157,8 @@ def _of_target(target: Target, wanted: Request) -> Iterator[Planned]:
         if claim.form == "missing":
             yield _planned(target, claim, None, "—", "—", wanted, "")
             continue
+        for name in (n for n in wanted.oracles if n in EXACT):
+            yield _planned(target, claim, Oracle(name, framework_of(name)), "cpu", "exact", wanted, "")
         for dtype in wanted.dtypes:
             for oracle, device, skip in _oracles(target.operation, claim, wanted):
                 yield _planned(target, claim, oracle, device, dtype, wanted, skip)
@@ -192,7 +194,7 @@ def _oracles(
 ) -> Iterator[tuple[Oracle, str, str]]:
     """Each oracle on each device where it can run, with the reason where it cannot."""
     absent = missing(wanted.oracles)
-    for name in wanted.oracles:
+    for name in (n for n in wanted.oracles if n not in EXACT):
         if name in absent:
             if wanted.explicit or name in wanted.required:
                 yield Oracle(name, framework_of(name)), wanted.devices[0], how_to_install(name)

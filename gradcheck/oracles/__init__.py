@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from gradcheck.backends.base import Backend
+    from gradcheck.operation import Claim, Operation
+    from gradcheck.oracles.finding import Finding
 
-ORACLES = ("autograd", "jax", "torch", "tensorflow", "native", "differences")
+# They work without examples: their verdicts hold exactly, for every shape or at small ones.
+EXACT = ("symbolic", "exact")
+ORACLES = (*EXACT, "autograd", "jax", "torch", "tensorflow", "native", "differences")
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,17 @@ def _differences(question: Question) -> Answer:
     return Answer(value[question.output], jacobian, error)
 
 
+def examine_exactly(name: str, operation: Operation, claim: Claim, seed: int) -> Finding:
+    """What an exact oracle finds about a claim."""
+    if name == "symbolic":
+        from gradcheck.oracles.symbolic import symbolic
+
+        return symbolic(operation, claim, seed=seed)
+    from gradcheck.oracles.exact import exact
+
+    return exact(operation, claim, seed=seed)
+
+
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """The names of oracles, each known.
 
@@ -140,7 +155,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
 
 def framework_of(name: str) -> str:
     """The framework that an oracle of this name runs on (its own; numpy for differences)."""
-    return "numpy" if name == "differences" else name
+    return "numpy" if name in (*EXACT, "differences") else name
 
 
 def missing(names: Sequence[str]) -> list[str]:

@@ -53,6 +53,13 @@ class Bound:
         parts = [one._over(scale, poles) for one in (self, other)]
         return Bound(max(d for d, _ in parts), max(n for _, n in parts) + 1, scale, poles)
 
+    def covers(self, other: Bound) -> bool:
+        """Whether everything within the other bound is within this one."""
+        if self.scale % other.scale or any(self.poles.get(p, 0) < e for p, e in other.poles.items()):
+            return False
+        degree, norm = other._over(self.scale, self.poles)
+        return degree <= self.degree and norm <= self.norm
+
     def _over(self, scale: int, poles: dict[Pole, int]) -> tuple[float, float]:
         """Degree and norm of N over a larger denominator."""
         degree, norm = self.degree, self.norm

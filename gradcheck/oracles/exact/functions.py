@@ -33,6 +33,7 @@ from gradcheck.oracles.exact.array import (
 )
 from gradcheck.oracles.exact.degrees import Bound
 from gradcheck.oracles.exact.memory import keys_of, residues
+from gradcheck.running.namespace import is_integral
 
 if TYPE_CHECKING:
     from gradcheck.oracles.exact.memory import Key
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 WEIGHT = 4
 DEPTH = 2
+# The most that odd roots may multiply the degrees by.
+_MOST = 4096
 
 
 class Functions:
@@ -111,7 +114,22 @@ class Functions:
     def _exp(self, x: FieldArray) -> FieldArray:
         space: Any = self
         values, bound, depth = self._exponential(x)
+        if x.recipe is not None and x.exact is None:
+            self._remember(x, values, bound, depth)
         return FieldArray(space, values[:, None], bound, depth=depth)
+
+    def _remember(self, x: FieldArray, values: Residues, bound: Bound, depth: int) -> None:
+        """The composed values, for arguments that come again in another way."""
+        memory = self.memory  # type: ignore[attr-defined]
+        table, logs = memory.table("exp"), memory.table("log")
+        shallow = memory.table("not positive by construction")
+        for key, value in zip(keys_of(x.values), keys_of(values), strict=True):
+            if table.setdefault(key, value) is value and any(key):
+                logs.setdefault(value, key)
+                if not depth:
+                    shallow[value] = value
+        memory.holds("exp", bound)
+        memory.holds("log", x.bound)
 
     def _exponential(self, x: FieldArray) -> tuple[Residues, Bound, int]:
         """Exp of the values, through the sums, logarithms and moves that made them."""
@@ -171,17 +189,18 @@ class Functions:
                 return one
             mirrored = table.get(memory.negated(key))
             if mirrored is not None:
+                inverse, pole = memory.sizes["exp"].inverse(1)
+                space.met(pole)
+                memory.holds("exp", inverse)
                 return memory.inverted(mirrored)  # type: ignore[no-any-return]
             value: Key = memory.fresh(fourth=True)
             logs[value] = key
             return value
 
+        memory.holds("exp", Bound(float(WEIGHT)))
+        memory.holds("log", x.bound)
         values = memory.look_up("exp", x.values, x.bound, make)
-        # A value may be the inverse of an opaque one, or the argument of a logarithm.
-        bound, pole = Bound(float(WEIGHT)).inverse(max(x.size, 1))
-        space.met(pole)
-        deepest = memory.met.get("log", (0, Bound()))[1]
-        return values, bound.plus(Bound(float(WEIGHT))).plus(deepest), self._atom_depth(values)
+        return values, memory.sizes["exp"], self._atom_depth(values)
 
     def _atom_depth(self, values: Residues) -> int:
         space: Any = self
@@ -209,9 +228,9 @@ class Functions:
             return value
 
         found = self._opaque("log", x, make)
+        memory.holds("exp", x.bound)
         # log(exp u) is u itself, of whatever size.
-        _, arguments = memory.met.get("exp", (0, Bound()))
-        found.bound = found.bound.plus(arguments)
+        found.bound = memory.holds("log", Bound(1.0))
         found.recipe = ("log", x)
         return found
 
@@ -300,6 +319,7 @@ class Functions:
         if x.exact is not None:
             return self._root_of_numbers(x)
         if x.depth:
+            space.extend()
             values = space.field.root(x.data)
             return FieldArray(space, values, x.bound, depth=x.depth - 1)
         zero = (0,) * space.field.count
@@ -320,9 +340,9 @@ class Functions:
             whole = c.numerator * c.denominator
             if c <= 0:
                 raise unsupported(f"the root of {c}, beside roots of other numbers")
-            if not all(pow(whole, (p - 1) // 2, p) == 1 for p in space.field.primes):
+            if not space.has_root(whole):
                 raise NeedsSquareError(whole)
-            space.extended_by(whole)
+            space.extend(whole)
             largest = max(largest, whole)
         scale = math.lcm(*(c.denominator for c in numbers))
         bound = Bound(0.0, math.log2(largest) + math.log2(scale), scale)
@@ -331,9 +351,8 @@ class Functions:
     def pow(self, x: Any, y: Any) -> Any:
         """X to the power y."""
         space: Any = self
-        if not isinstance(x, FieldArray) and not isinstance(y, FieldArray) and hasattr(x, "dtype"):
-            if isinstance(y, int) and y >= 0 and x.dtype.kind in "iu":
-                return np.power(x, y)
+        if is_integral(x) and isinstance(y, int) and y >= 0:
+            return np.power(x, y)
         y = space.asarray(y)
         if y.exact is not None and not y.shape:
             return self.power(x, y.exact.item())
@@ -364,9 +383,28 @@ class Functions:
         return result
 
     def _odd_root(self, x: FieldArray, degree: int) -> Any:
-        """The root of odd degree, as exp(log(x) / degree): opaque, with the axioms of those two."""
+        """The root of odd degree: a residue has exactly one, where degree and p - 1 are coprime.
+
+        Otherwise it is exp(log(x) / degree), opaque.
+        """
         space: Any = self
-        return space.unary("exp", space.divide(space.unary("log", x), degree))
+        branching = space.branching * degree ** max(x.size, 1)
+        if branching > _MOST or any(math.gcd(degree, p - 1) > 1 for p in space.field.primes):
+            return space.unary("exp", space.divide(space.unary("log", x), degree))
+        space.branching = branching
+        root = FieldArray(
+            space, space.field.odd_root(x.data[:, :1], degree), x.bound, depth=x.depth
+        )
+        if x.shadow is not None:
+            root.shadow = shadow.power(x.shadow, Fraction(1, degree))
+        if not x.moves:
+            return root
+        slope = space.divide(root, space.multiply(degree, x.still()))
+        product = space._product(slope, x)
+        data = np.concatenate([root.data, product.data[:, 1:]], axis=1)
+        return FieldArray(
+            space, data, x.bound, slope=product.slope, depth=x.depth, shadow=root.shadow
+        )
 
 
 def _twos(n: int) -> int:

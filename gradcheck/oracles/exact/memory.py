@@ -14,7 +14,7 @@ import numpy as np
 from gradcheck.oracles.exact.degrees import Bound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from gradcheck.oracles.exact.primes import Field, Residues
 
@@ -28,6 +28,7 @@ class Memory:
 
     Attributes:
         met: For each function, how many distinct arguments it met and a bound on all of them.
+        sizes: A bound on all values of a function, where these may be composed ones.
     """
 
     def __init__(self, field: Field, rng: np.random.Generator) -> None:
@@ -35,7 +36,15 @@ class Memory:
         self.rng = rng
         self.tables: dict[str, dict[Key, Key]] = {}
         self.met: dict[str, tuple[int, Bound]] = {}
+        self.sizes: dict[str, Bound] = {}
         self._blocks: dict[bool, list[Key]] = {}
+
+    def holds(self, name: str, bound: Bound) -> Bound:
+        """Note that values of this size stand in a table; the size of all of them."""
+        known = self.sizes.get(name)
+        if known is None or (known is not bound and not known.covers(bound)):
+            known = self.sizes[name] = bound if known is None else known.plus(bound)
+        return known
 
     def fresh(self, *, fourth: bool) -> Key:
         """A random residue other than 0 in each lane, or its fourth power."""
@@ -74,12 +83,11 @@ class Memory:
         """The argument 1/u."""
         return tuple(pow(x, -1, p) for x, p in zip(key, self.field.primes, strict=True))
 
-    def without(self, names: Iterable[str]) -> Memory:
-        """A copy that has forgotten some functions: what depends on them is drawn anew."""
+    def without(self, names: tuple[str, ...]) -> Memory:
+        """A copy that has forgotten the tables so called: what depends on them is drawn anew."""
         other = Memory(self.field, self.rng)
-        gone = set(names)
-        other.tables = {n: dict(t) for n, t in self.tables.items() if n not in gone}
-        other.met = dict(self.met)
+        other.tables = {n: dict(t) for n, t in self.tables.items() if not n.startswith(names)}
+        other.met, other.sizes = dict(self.met), dict(self.sizes)
         return other
 
 

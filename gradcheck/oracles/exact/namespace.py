@@ -52,7 +52,7 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
         zeros_met: The degree of the product of all denominators.
         extension: The degree of the number field that roots of constants generate.
         rounded: Floats of many digits that the forward used, with their places.
-        probability: Of what was added to the false-accept bound by relations between roots.
+        branching: The degree of the field of functions that odd roots generate.
     """
 
     level = 5
@@ -78,6 +78,8 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
         self.denominators: list[Residues] = []
         self._numbers: dict[Any, FieldArray] = {}
         self._rooted: set[int] = set()
+        self._constants: set[int] = set()
+        self.branching = 1
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -183,7 +185,7 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
             self.field.reduce(x.data * self._lanes(factor, x.data.ndim)),
             known,
             slope=slope,
-            depth=min(x.depth, self._root_depth(Fraction(factor))) if factor > 0 else 0,
+            depth=min(x.depth, self._root_depth(Fraction(factor))) if x.depth else 0,
             recipe=("lin", ((factor, x),)),
             shadow=None if x.shadow is None else shadow.wrapped(x.shadow * factor),
         )
@@ -274,21 +276,25 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
 
     def _root_depth(self, number: Fraction) -> int:
         """MANY for a positive number whose root exists in every lane, else 0."""
-        if number <= 0:
-            return 0
         whole = number.numerator * number.denominator
-        if math.isqrt(whole) ** 2 == whole and whole == 1:
-            return MANY
-        if not all(pow(whole, (p - 1) // 2, p) == 1 for p in self.field.primes):
+        if whole <= 0 or not self.has_root(whole):
             return 0
-        self.extended_by(whole)
-        return MANY if self.extension <= 2**16 else 0
+        if math.isqrt(whole) ** 2 != whole:
+            self._constants.add(whole)
+        return MANY
 
-    def extended_by(self, whole: int) -> None:
-        """Count a root of a whole number into the degree of the number field."""
-        if whole not in self._rooted:
-            self._rooted.add(whole)
-            self.extension *= 4
+    def has_root(self, whole: int) -> bool:
+        """Whether a whole number is a square in every lane."""
+        return all(pow(whole, (p - 1) // 2, p) == 1 for p in self.field.primes)
+
+    def extend(self, *numbers: int) -> None:
+        """Count roots of whole numbers into the degree of the number field.
+
+        A root is taken of an array that constants were multiplied into: it may be that of any of
+        them, and each has up to two roots in a row.
+        """
+        self._rooted.update(numbers, self._constants)
+        self.extension = 4 ** len(self._rooted)
 
     def divide(self, x: Any, y: Any) -> Any:
         """X / y."""

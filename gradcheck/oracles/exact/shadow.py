@@ -92,3 +92,7 @@ def largest(entries: list[Any], same: Callable[[int, int], bool]) -> int | None:
             best = i
     beaten = all(entries[i] < entries[best] or same(i, best) for i in range(len(entries)))
     return best if beaten else None
+
+
+# What an undecided branch gives: no finite ball.
+NOTHING = arb("nan")

@@ -278,10 +278,33 @@ class _Run:
         where = f" at {case}" if case else ""
         return Finding("suspect", residual=text, reason=f"true − claimed = {text}{where}", bound=bound)
 
+    def size_conditions(self) -> set[str]:
+        """Expressions in sizes alone by which the forward divides, such as n − 1."""
+        value = self.xp.asarray(self.operands[self.claim.output]).form
+        found = [
+            e.atom.argument
+            for k in value.terms
+            for e in k.entries
+            if e.atom.kind == "sum" and e.power < 0 and e.atom.argument is not None
+        ]
+        return {f"{shown(f, ())} ≠ 0" for f in found if not any(k.entries for k in f.terms)}
+
     @property
     def branches(self) -> bool:
-        """Whether the forward or the claim branches on a value."""
-        return any(a.kind in ("step", "equal", "selector") for a in self.table.atoms.values())
+        """Whether the value or the claim depends on a branch that does not cancel.
+
+        Where no selector is left, the value is one analytic expression, at ties too.
+        """
+        value = self.xp.asarray(self.operands[self.claim.output]).form
+        return _branches(value) or _branches(self.claimed())
+
+
+def _branches(form: Form) -> bool:
+    atoms = {e.atom for k in form.terms for e in k.entries}
+    return any(
+        a.kind in ("step", "equal", "selector") or (a.argument is not None and _branches(a.argument))
+        for a in atoms
+    )
 
 
 def _statement(operation: Operation, runs: list[_Run]) -> str:
@@ -299,7 +322,7 @@ def _statement(operation: Operation, runs: list[_Run]) -> str:
             if repr(v) not in choices.setdefault(n, []):
                 choices[n].append(repr(v))
     parts += [f"for {n} in {', '.join(values)}" for n, values in choices.items()]
-    conditions = sorted({c for run in runs for c in run.conditions})
+    conditions = sorted({c for run in runs for c in (*run.conditions, *run.size_conditions())})
     if conditions:
         parts.append("wherever " + " and ".join(conditions))
     if any(run.branches for run in runs):

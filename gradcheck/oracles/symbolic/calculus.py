@@ -79,6 +79,7 @@ class Calculus:
 
             moved = tuple(x._replace(letters=tuple(place(s) for s in x.letters)) for x in k.entries)
             deltas = [(place(a), place(b)) for a, b in k.deltas]
+            # An entry of power 0 stays until the deltas are carried out: its letters still count.
             raw = Key(key.scalars + k.scalars, (*others, *moved), (*key.deltas, *deltas))
             found.append((_eliminated(raw, len(axes)), coefficient * c))
         return found

@@ -202,23 +202,43 @@ def _product(a: Key, b: Key, rank: int) -> Key:
 def normalise(key: Key, rank: int) -> tuple[Key, Fraction]:
     """The monomial in normal form, and the rational number that came out of its scalars."""
     key = _star(key)
-    key = _merged(key)
+    key = counted(key.entries, _merged(key), rank)
     key = _cancelled(key, rank)
     factor, scalars = _scalars(key.scalars)
     entries = _canonical(key.entries, rank)
     return Key(scalars, entries, key.deltas), factor
 
 
+def counted(
+    before: tuple[Entry, ...], key: Key, rank: int, consumed: frozenset[int] = frozenset()
+) -> Key:
+    """A bound letter that no entry holds any more is a factor of its axis size.
+
+    Args:
+        before: The entries that held the letters.
+        key: The monomial after entries were cancelled.
+        rank: The number of free letters.
+        consumed: Bound letters whose sum was carried out, which count for nothing.
+    """
+    axes = {s: a for e in before for s, a in zip(e.letters, e.atom.axes, strict=True) if s >= rank}
+    left = {s for e in key.entries for s in e.letters}
+    lost = [(axes[s], Fraction(1)) for s in axes if s not in left and s not in consumed]
+    return key._replace(scalars=(*key.scalars, *lost)) if lost else key
+
+
 def _scalars(pairs: Iterable[tuple[str, Fraction]]) -> tuple[Fraction, tuple[tuple[str, Fraction], ...]]:
     """Whole powers of numbers become part of the coefficient."""
     factor, kept = Fraction(1), []
+    powers: dict[str, Fraction] = {}
     for name, power in pairs:
+        powers[name] = powers.get(name, Fraction(0)) + power
+    for name, power in powers.items():
         if not power:
             continue
         if name.isdigit():
             whole = power.numerator // power.denominator
             factor *= Fraction(int(name)) ** whole
-            power -= whole
+            power -= whole  # noqa: PLW2901
             if not power:
                 continue
         kept.append((name, power))
@@ -269,12 +289,16 @@ def _cancelled(key: Key, rank: int) -> Key:
         for e in key.entries:
             rest = tuple(x for x in key.entries if x is not e)
             if e.atom.sums_to_one and e.power == 1 and _private(e.letters, rest, rank):
-                key, changed = key._replace(entries=rest), True
+                gone = frozenset(e.letters[-1:])
+                key = counted(key.entries, key._replace(entries=rest), rank, gone)
+                changed = True
                 break
             if e.power < 0 and e.atom.single is not None:
                 found = _find_sum(e, rest, rank)
                 if found is not None:
-                    key, changed = _merged(key._replace(entries=found)), True
+                    entries, gone = found
+                    after = _merged(key._replace(entries=entries))
+                    key, changed = counted(key.entries, after, rank, gone), True
                     break
     return key
 
@@ -289,7 +313,7 @@ def _private(letters: tuple[int, ...], rest: tuple[Entry, ...], rank: int) -> bo
 
 def _find_sum(
     negative: Entry, rest: tuple[Entry, ...], rank: int
-) -> tuple[Entry, ...] | None:
+) -> tuple[tuple[Entry, ...], frozenset[int]] | None:
     """The entries with one copy of a sum's own monomial replaced by the sum, if it stands among them."""
     definition = negative.atom.single
     assert definition is not None
@@ -298,7 +322,7 @@ def _find_sum(
     for chosen in _matches(wanted, rest, dict(enumerate(negative.letters)), inner, rank):
         others = tuple(e for i, e in enumerate(rest) if i not in chosen.used)
         if not any(s in chosen.bound for e in others for s in e.letters):
-            return (*others, negative._replace(power=negative.power + 1))
+            return (*others, negative._replace(power=negative.power + 1)), chosen.bound
     return None
 
 

@@ -44,8 +44,10 @@ def power(table: Table, form: Form, exponent: Fraction, depth: int = 0) -> Form:
         for _ in range(int(exponent)):
             result = result * form
         return result
+    if form.is_zero and exponent > 0:
+        return form
     if form.is_zero:
-        raise Undecided("divides by an expression that is 0")
+        raise Undecided("vacuous: it divides by an expression that is 0")
     selected = _selector(form)
     if selected is not None:
         return _split(table, form, selected, lambda f: power(table, f, exponent, depth + 1), depth)

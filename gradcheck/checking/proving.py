@@ -1,0 +1,139 @@
+"""Checks by the exact oracles: a proof, an identity, or a refutation certified at a real point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck.checking import search
+from gradcheck.checking.counterexample import entry_text, snippet
+from gradcheck.checking.patterns import pattern_at
+from gradcheck.checking.problem import Problem
+from gradcheck.errors import GradcheckError
+from gradcheck.oracles import balls, examine_exactly
+from gradcheck.reports.model import Counterexample, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradcheck.checking.plan import Planned
+    from gradcheck.checking.search import Example, Search
+    from gradcheck.operation import Claim, Operation
+    from gradcheck.oracles.finding import Finding
+    from gradcheck.reports.model import Check
+
+# Balls carry one derivative an entry at a time: points are kept small.
+BUDGET = 150.0
+POINTS = 24
+
+
+def settle(planned: Planned, operation: Operation, claim: Claim, check: Check) -> None:
+    """The verdict of `symbolic` or `exact` on one claim, into the check."""
+    assert planned.oracle is not None
+    finding = examine_exactly(planned.oracle.name, operation, claim, planned.seed)
+    if finding.verdict in ("proved", "identity"):
+        _confirm(planned, operation, claim, finding, check)
+    elif finding.verdict == "suspect":
+        _certify(planned, operation, claim, finding, check)
+    else:
+        check.verdict, check.reason = Verdict.UNDECIDED, finding.reason
+
+
+def _confirm(
+    planned: Planned, operation: Operation, claim: Claim, finding: Finding, check: Check
+) -> None:
+    """Equality counts only where forward and claim are certified to be defined somewhere (H8)."""
+    points = _points(planned, operation, claim).members
+    if not balls.witness(operation, claim, points):
+        outcome = balls.examine(operation, claim, points[0]) if points else None
+        why = (outcome.reason if outcome else "") or "none was found"
+        check.verdict = Verdict.UNDECIDED
+        check.reason = f"vacuous: no point certifies that forward and claim are defined: {why}"
+        return
+    check.verdict, check.reason = Verdict(finding.verdict), finding.statement
+
+
+class _Points:
+    """Small points of the domain, and the search that they come from."""
+
+    def __init__(self, strategy: Search, members: list[Example]) -> None:
+        self.strategy = strategy
+        self.members = members
+
+
+def _points(planned: Planned, operation: Operation, claim: Claim) -> _Points:
+    problem = Problem(operation, claim, "float64")
+    strategy = search.examples(
+        operation.inputs,
+        operation.params,
+        where=operation.where,
+        profile="standard",
+        dtype="float64",
+        seed=planned.seed,
+        cost=problem.cost,
+        budget=BUDGET,
+    )
+    members = search.collect(strategy, POINTS, planned.seed)
+    return _Points(strategy, [e for e in members if all(a.size for a in e.inputs.values())])
+
+
+def _certify(
+    planned: Planned, operation: Operation, claim: Claim, finding: Finding, check: Check
+) -> None:
+    """A suspicion becomes a refutation at a real point of the domain, and only there."""
+    points = _points(planned, operation, claim)
+    found = balls.search_certificate(operation, claim, points.members)
+    if found is None:
+        check.verdict = Verdict.UNDECIDED
+        check.reason = (
+            f"{finding.reason}; but no point of the domain was found at which they certainly differ"
+        )
+        return
+    example = _smallest(planned, operation, claim, points, found[0])
+    certificate = balls.certify(operation, claim, example) or found[1]
+    check.verdict, check.reason = Verdict.REFUTED, finding.reason
+    check.examples = 1
+    check.counterexample = _counterexample(planned, operation, claim, example, certificate)
+
+
+def _smallest(
+    planned: Planned, operation: Operation, claim: Claim, points: _Points, known: Example
+) -> Example:
+    fails: Callable[[Example], bool] = lambda e: balls.certify(operation, claim, e) is not None  # noqa: E731
+    try:
+        smaller = search.find_smallest(points.strategy, fails, POINTS, planned.seed, known)
+    except GradcheckError:
+        return known
+    return smaller or known
+
+
+def _counterexample(
+    planned: Planned,
+    operation: Operation,
+    claim: Claim,
+    example: Example,
+    certificate: balls.Certificate,
+) -> Counterexample:
+    problem = Problem(operation, claim, "float64")
+    expression = problem.expression(example)
+    lines = [t.location for t in expression.terms if t.location is not None]
+    place = certificate.place
+    return Counterexample(
+        sizes=dict(example.sizes),
+        inputs={n: np.asarray(v).tolist() for n, v in example.inputs.items()},
+        params=dict(example.params),
+        entry=entry_text(expression, place),
+        claim_value=certificate.claimed,
+        oracle_value=certificate.true,
+        bound=0.0,
+        pattern=pattern_at(expression, place),
+        snippet=snippet(planned, problem, example),
+        dtype="exact",
+        location=str(lines[0]) if lines and claim.form != "chain" else _own(operation),
+    )
+
+
+def _own(operation: Operation) -> str | None:
+    location: Any = operation.location
+    return str(location) if location and not location.file.startswith("<") else None

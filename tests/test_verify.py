@@ -1,0 +1,447 @@
+"""Verdicts, runs and their reproducibility, and the bound in both directions."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradcheck import (
+    Spec,
+    backends,
+    constant,
+    delta,
+    einsum,
+    labels,
+    load,
+    ones,
+    real,
+    size,
+    verify,
+)
+from gradcheck.checking import verifying
+from gradcheck.checking.compare import compare
+from gradcheck.checking.problem import Problem
+from gradcheck.checking.search import Example
+from gradcheck.errors import UsageError, VerificationFailed
+from gradcheck.library import resolve
+from gradcheck.oracles import Answer, Oracle
+
+GALLERY = Path(__file__).parent.parent / "examples" / "specs"
+softmax, cross_entropy, relu = load("softmax"), load("cross_entropy"), load("relu")
+CHEAP = {"oracles": ["differences"], "profile": "quick"}
+
+
+def only(report):
+    (check,) = report.checks
+    return check
+
+
+def cube(term):
+    return Spec(
+        lambda xp, x: xp.sum(x * x * x),
+        inputs={"x": real("n")},
+        output={"y": ""},
+        jacobian={"x": term},
+        name="cube",
+    )
+
+
+right_cube = cube(3 * einsum("p->p", "x**2"))
+wrong_cube = cube(3 * einsum("p->p", "x"))
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def test_agreement_and_refutation():
+    agreed = verify(right_cube, **CHEAP)
+    assert (str(only(agreed).verdict), agreed.exit_code, agreed.ok) == ("agrees", 0, True)
+    assert only(agreed).examples > 0
+    refuted = verify(wrong_cube, **CHEAP)
+    assert (str(only(refuted).verdict), refuted.exit_code) == ("refuted", 1)
+    with pytest.raises(VerificationFailed, match="cube"):
+        refuted.raise_on_failure()
+    agreed.raise_on_failure()
+
+
+def test_nothing_to_compare_is_undecided_and_counted():
+    logs = Spec(
+        lambda xp, x: xp.log(x),
+        inputs={"x": real("n")},
+        output={"y": "n"},
+        jacobian={"x": einsum("p,pq->pq", "x**-1", delta)},
+    )
+    report = verify(logs, **CHEAP, data={"x": -np.ones(2)})
+    assert str(only(report).verdict) == "undecided"
+    assert "no example could be compared: 1 × the forward is not finite" in only(report).reason
+    assert report.exit_code == 3
+
+
+def test_check_that_could_not_have_failed_is_undecided():
+    both = Spec(
+        lambda _, x: x * x + x,
+        inputs={"x": real("n")},
+        output={"y": "n"},
+        jacobian={"x": 2 * einsum("p,pq->pq", "x", delta) + einsum("pq->pq", delta)},
+    )
+    check = only(verify(both, **CHEAP, data={"x": np.zeros(2)}))
+    assert str(check.verdict) == "undecided"
+    assert (
+        "could not have failed: it would also accept the claim with the sign of term 1"
+        in check.reason
+    )
+    assert str(only(verify(both, **CHEAP)).verdict) == "agrees"
+
+
+def test_forward_that_cannot_run_is_an_error_that_names_the_line():
+    broken = replace_forward(lambda xp, x: xp.softplus(x))
+    check = only(verify(broken, **CHEAP))
+    assert str(check.verdict) == "error"
+    assert "xp.softplus is not in the documented list" in check.reason
+
+    def crash(xp, x):
+        raise RuntimeError("no luck")
+
+    check = only(verify(replace_forward(crash), **CHEAP))
+    assert "RuntimeError: no luck" in check.reason
+    assert "test_verify.py:" in check.reason
+
+
+def replace_forward(forward):
+    jacobian = {"x": einsum("p->p", ones)}
+    return Spec(forward, inputs={"x": real("n")}, output={"y": ""}, jacobian=jacobian)
+
+
+def test_framework_that_is_not_installed_is_skipped_and_named(monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda: ["numpy"])
+    report = verify(right_cube, oracles=["torch", "differences"], profile="quick")
+    assert [str(c.verdict) for c in report.checks] == ["skipped", "agrees"]
+    assert 'pip install "gradcheck[torch]"' in report.checks[0].reason
+    assert report.exit_code == 0  # covered by differences
+    everything = verify(right_cube, profile="quick")
+    assert [c.oracle for c in everything.checks] == ["differences"]
+    assert any("torch is not installed" in note for note in everything.notes)
+    required = verify(right_cube, profile="quick", require="torch")
+    assert required.exit_code == 3
+    assert any("required oracle torch" in problem for problem in required.problems)
+
+
+def test_native_that_computes_another_function_is_refuted():
+    torch = pytest.importorskip("torch")
+    doubled = Spec(
+        softmax.forward,
+        inputs=softmax.inputs,
+        output={"a": "m n"},
+        jacobian=softmax.jacobian,
+        native={"torch": lambda z: torch.softmax(2 * z, -1)},
+    )
+    check = only(verify(doubled, oracles=["native"], profile="quick"))
+    assert str(check.verdict) == "refuted"
+    assert "the native implementation computes another function" in check.reason
+
+
+def test_claim_that_overflows_is_refuted_as_such():
+    def softplus(xp, z):
+        e = xp.exp(z)
+        return xp.logaddexp(z, 0 * z), e, 1 / (1 + e)
+
+    naive = Spec(
+        softplus,
+        inputs={"z": real("n")},
+        output={"y": "n", "e": "n", "t": "n"},
+        jacobian={"z": einsum("p,p,pq->pq", "e", "t", delta)},
+    )
+    check = only(verify(naive, **CHEAP, data={"z": np.array([1.0, 1000.0])}))
+    assert str(check.verdict) == "refuted"
+    assert check.reason == "the claim overflows where the derivative is finite"
+    assert str(only(verify(naive, **CHEAP, data={"z": np.array([1.0, 2.0])})).verdict) == "agrees"
+
+
+HALF = (
+    einsum("pq,pr,qs->pqrs", ones, delta, delta) + einsum("pq,pr,qs->pqrs", "sign(z)", delta, delta)
+) / 2
+PEAK = einsum("pq,pr,qs->pqrs", ones, delta, delta) - einsum(
+    "pq,pr,qs->pqrs", "sign(z)**2", delta, delta
+)
+STEP = relu.jacobian["z"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [(STEP, "agrees"), (HALF, "agrees"), (STEP + PEAK, "agrees"), (STEP + 2 * PEAK, "refuted"), (STEP - PEAK, "refuted")],
+    ids=["0", "1/2", "1", "2", "-1"],
+)  # fmt: skip
+@pytest.mark.parametrize("oracle", ["torch", "jax"])
+def test_at_a_kink_every_derivative_between_the_two_is_right(claim, verdict, oracle):
+    pytest.importorskip(oracle)
+    spec = Spec(relu.forward, inputs=relu.inputs, output={"h": "m n"}, jacobian={"z": claim})
+    data = {"z": np.array([[0.0, -1.0, 2.0]])}
+    check = only(verify(spec, oracles=[oracle], data=data))
+    assert str(check.verdict) == verdict
+    if verdict == "agrees":
+        assert check.kinks == 1
+
+
+def test_oracle_that_disagrees_with_the_forward_is_named(monkeypatch):
+    honest = Oracle.ask
+
+    def off(self, question, device):
+        answer = honest(self, question, device)
+        return Answer(answer.value, answer.jacobian * (1 + 1e-6), answer.error)
+
+    monkeypatch.setattr(Oracle, "ask", off)
+    pytest.importorskip("torch")
+    check = only(verify(softmax, oracles=["torch"], profile="quick"))
+    assert str(check.verdict) == "undecided"
+    assert check.reason.startswith("torch itself is off at ")
+
+
+def test_structural_zero_has_no_tolerance():
+    # A row of softmax does not depend on another one: not even by the smallest number there is.
+    def tiny(xp, z):
+        a = softmax.forward(xp, z)
+        return a, 0 * a + 1e-300
+
+    jacobian = softmax.jacobian["z"] + einsum("pq,rs->pqrs", "t", "t")
+    spec = Spec(
+        tiny, inputs=softmax.inputs, output={"a": "m n", "t": "m n"}, jacobian={"z": jacobian}
+    )
+    same = only(verify(spec, oracles=["differences"], data={"z": np.ones((1, 2))}))
+    assert str(same.verdict) in ("agrees", "undecided")  # below every rounding error there
+    pytest.importorskip("torch")
+    tiny_claim = Spec(
+        lambda xp, z: (softmax.forward(xp, z), 1e-30 + 0 * z),
+        inputs=softmax.inputs,
+        output={"a": "m n", "t": "m n"},
+        jacobian={"z": softmax.jacobian["z"] + einsum("pq,rs->pqrs", "t", ones)},
+    )
+    check = only(verify(tiny_claim, oracles=["torch"], data={"z": np.ones((2, 2))}))
+    assert str(check.verdict) == "refuted"
+    assert check.counterexample.pattern.startswith("p ≠ r")
+
+
+# ---------------------------------------------------------------- runs
+
+
+def summary(report):
+    return [
+        (c.claim, c.input, c.oracle, str(c.verdict), c.examples, c.worst) for c in report.checks
+    ]
+
+
+def test_same_seed_same_report_other_seed_other_examples():
+    first, again = (verify(softmax, **CHEAP, seed=3) for _ in range(2))
+    assert summary(first) == summary(again)
+    assert first.checks[0].exercised == again.checks[0].exercised
+    other = verify(softmax, **CHEAP, seed=4)
+    assert summary(other) != summary(first)
+
+
+def test_new_data_are_looked_at_anew():
+    expected = {0.0: "agrees", 1.0: "agrees", 2.0: "refuted"}
+    for value in [0.0, 2.0, 1.0, 2.0] * 10:
+        check = only(
+            verify(wrong_cube, oracles=["differences"], data={"x": np.array([value, 1.0])})
+        )
+        assert str(check.verdict) == expected[value], value
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"oracles": ["tourch"]}, "unknown oracle 'tourch'; did you mean torch?"),
+        ({"oracles": "difference"}, "did you mean differences?"),
+        ({"require": ["jaxx"]}, "unknown oracle 'jaxx'"),
+        ({"wrt": "q"}, "nothing is claimed with respect to 'q'; claimed are: x"),
+        ({"devices": "tpu"}, "unknown device 'tpu'; write cpu, cuda"),
+        ({"devices": ()}, "no device was named"),
+        ({"dtypes": ["float46"]}, "unknown dtype 'float46'; known are float64, float32"),
+        ({"profile": "fast"}, "unknown profile 'fast'"),
+        ({"profile": "standart"}, "did you mean standard?"),
+        ({"data": "no.npz"}, "no.npz does not exist"),
+        ({"target": 3}, "3 cannot be verified"),
+    ],
+)
+def test_requests_that_mean_nothing(options, problem):
+    with pytest.raises(UsageError) as caught:
+        verify(**{"target": right_cube, **options})
+    assert problem in str(caught.value)
+
+
+def test_own_data_by_name_and_from_a_file(tmp_path):
+    data = {
+        "x": np.array([[0.5, 1.5]]),
+        "w": np.eye(2),
+        "b": np.zeros(2),
+        "y": np.array([[0.25, 0.75]]),
+    }
+    chain = load("weighted_sum") >> softmax >> cross_entropy
+    report = verify(chain, oracles=["differences"], data=data)
+    assert [(c.input, str(c.verdict), c.examples) for c in report.checks] == [
+        (n, "agrees", 1) for n in "xwb"
+    ]
+    np.savez(tmp_path / "mine.npz", **data)
+    filed = verify(chain, oracles=["differences"], data=tmp_path / "mine.npz")
+    assert summary(filed) == summary(report)
+    check = verify(chain, oracles=["differences"], data={"x": data["x"]}).checks[0]
+    assert str(check.verdict) == "error"
+    assert "also needs w, b, y" in check.reason
+    wrong = verify(chain, oracles=["differences"], data={**data, "w": np.ones((3, 2))}).checks[0]
+    assert "so n = 3, but x has shape (1, 2), so n = 2" in wrong.reason
+
+
+def test_data_file_that_is_none(tmp_path):
+    file = tmp_path / "text.npz"
+    file.write_text("no archive")
+    with pytest.raises(UsageError, match="is no .npz file; write one with numpy.savez"):
+        verify(right_cube, data=file)
+
+
+def test_only_the_inputs_asked_for():
+    report = verify(load("weighted_sum"), **CHEAP, wrt=["w", "b"], dtypes=["float64", "float32"])
+    assert [(c.input, c.dtype) for c in report.checks] == [
+        (n, d) for n in "wb" for d in ("float64", "float32")
+    ]
+
+
+FILE = """
+from gradcheck import Spec, einsum, real
+
+def forward(xp, x):
+    return xp.sum(x * x)
+
+right = Spec(forward, inputs={"x": real("n")}, output={"y": ""}, jacobian={"x": 2 * einsum("p->p", "x")})
+wrong = Spec(forward, inputs={"x": real("n")}, output={"y": ""}, jacobian={"x": einsum("p->p", "x")})
+"""
+
+
+@pytest.fixture(scope="module")
+def spec_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("specs") / "squares.py"
+    file.write_text(FILE, encoding="utf-8")
+    return str(file)
+
+
+def test_other_processes_give_the_same_report(spec_file):
+    alone = verify(spec_file, **CHEAP)
+    assert [str(c.verdict) for c in alone.checks] == ["agrees", "refuted"]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        pooled = verify(spec_file, **CHEAP, executor=pool)
+    shared = verify(spec_file, **CHEAP, jobs=2)
+    assert summary(pooled) == summary(shared) == summary(alone)
+    assert pooled.checks[1].counterexample == alone.checks[1].counterexample
+
+
+def test_spec_of_this_process_alone_is_refused_elsewhere():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with pytest.raises(UsageError, match="cube lives only in this process") as caught:
+            verify(right_cube, **CHEAP, executor=pool)
+    assert "put it into a spec file" in str(caught.value)
+
+
+def test_interrupted_run_reports_what_it_did(monkeypatch):
+    ran = []
+
+    def run(planned):
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(planned)
+        return honest(planned)
+
+    honest = verifying.run
+    monkeypatch.setattr(verifying, "run", run)
+    report = verify(load("weighted_sum"), **CHEAP)
+    assert report.interrupted
+    assert (len(report.checks), report.exit_code, report.ok) == (2, 130, False)
+
+
+# ---------------------------------------------------------------- the bound, in both directions
+
+
+def gallery(name):
+    return resolve([f"{GALLERY / name}.py::{name}"])[0].operation
+
+
+CASES = {
+    "softmax": softmax,
+    "cross_entropy": cross_entropy,
+    "classifier": load("weighted_sum") >> softmax >> cross_entropy,
+    "closed form": load("softmax_cross_entropy"),
+    "layer_norm": gallery("layer_norm"),
+}
+MAGNITUDES = (1.0, 30.0, 100.0, 1000.0)
+ORACLES = ("torch", "jax")
+
+
+def draws(operation, magnitude, dtype, count=6):
+    """Examples whose real inputs are of that magnitude: spread, or all near it; sizes 3, 4, 5."""
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        sizes = dict(zip("mno", (3, 4, 5), strict=True))
+        inputs = {}
+        for name, domain in operation.inputs.items():
+            shape = tuple(sizes[a] for a in domain.shape)
+            if domain.kind == "probability":
+                drawn = rng.dirichlet(np.ones(shape[-1]) / (1 + seed), shape[0]) + 1e-30
+            elif seed % 2:
+                drawn = magnitude + rng.normal(size=shape)
+            else:
+                drawn = magnitude * rng.normal(size=shape)
+            if name == "w":  # so that some weighted sums are near each other
+                drawn = drawn / magnitude if seed % 3 else rng.normal(size=shape) * 1e-3
+            inputs[name] = drawn.astype(dtype).astype(np.float64)
+        params = {n: p.simplest() for n, p in operation.params.items()}
+        yield Example(inputs, params, operation.sizes_of(inputs))
+
+
+def evaluated_at(operation, claim, dtype, magnitude):
+    problem = Problem(operation, claim, dtype)
+    for example in draws(operation, magnitude, dtype):
+        evaluated = problem.evaluate(example)
+        if evaluated.trouble:
+            assert evaluated.trouble == "the forward is not finite"
+            continue
+        yield problem, example, evaluated
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", CASES)
+def test_right_rule_stays_below_its_bound_and_four_bounds_are_refuted(name, dtype):
+    operation, compared = CASES[name], 0
+    for oracle in ORACLES:
+        pytest.importorskip(oracle)
+    for claim in operation.claims():
+        for magnitude in MAGNITUDES:
+            for problem, example, evaluated in evaluated_at(operation, claim, dtype, magnitude):
+                question = problem.question(example, evaluated)
+                for oracle in ORACLES:
+                    answer = Oracle(oracle, oracle).ask(question, "cpu")
+                    compared += hold(evaluated, answer, dtype)
+    enough = len(operation.claims()) * len(ORACLES) * len(MAGNITUDES) * 2
+    assert compared >= enough, compared
+
+
+def hold(evaluated, answer, dtype):
+    """Whether the two could be compared; then the claim holds, and a spoilt one does not."""
+    found = compare(evaluated, answer, dtype)
+    if found.skipped:
+        assert "finite" in found.skipped
+        return False
+    assert not found.refutes
+    assert not found.outliers
+    assert found.worst < 1
+    tolerance = evaluated.tolerance
+    usable = np.where(np.isfinite(tolerance) & np.isfinite(evaluated.claim), tolerance, -1)
+    for place in {int(np.argmax(np.abs(evaluated.claim) * (usable > 0))), int(np.argmax(usable))}:
+        if usable.flat[place] <= 0:
+            continue
+        for sign in (1, -1):
+            spoilt = evaluated.claim.astype(np.float64).copy()
+            spoilt.flat[place] += sign * 4 * tolerance.flat[place]
+            assert compare(replace(evaluated, claim=spoilt), answer, dtype).refutes
+    return True
