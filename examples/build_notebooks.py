@@ -24,6 +24,7 @@ import ast
 import os
 import re
 import sys
+from difflib import unified_diff
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +43,7 @@ TIMEOUT = 300  # seconds a cell
 _MARKER = re.compile(r"^# %%(?: \[(markdown|script|notebook)\])?[ \t]*$", re.MULTILINE)
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _VARYING = (
-    (re.compile(r"\s+\S+\s+<?\d+(\.\d+)? (ms|s|min)$", re.MULTILINE), " <measured>"),
+    (re.compile(r"\s+[\d.e+−–-]+\s+<?\d+(\.\d+)? (ms|s|min)$", re.MULTILINE), " <measured>"),
     (re.compile(r"<?\b\d+(\.\d+)? (ms|s|min)\b"), "<time>"),
     (re.compile(r"\d(\.\d+)?e[-−](1\d|[2-9]\d)\b"), "<rounding>"),
     (re.compile(r"\b0\.00e\+00\b|\b0\.0e\+00\b"), "<rounding>"),
@@ -50,6 +51,8 @@ _VARYING = (
     (re.compile(r"─+"), "─"),
     (re.compile(r"[ \t]+"), " "),
 )
+# Reports are wrapped to the width of their table, which depends on the times in it.
+_SPACE = re.compile(r"\s+")
 
 
 class Cell(NamedTuple):
@@ -194,6 +197,17 @@ def _printed(cell: Any) -> list[str]:
     return shown
 
 
+def changed(old: Any, new: Any) -> list[str]:
+    """The lines in which two outputs of a cell differ; none where only their wrapping does."""
+    before, after = _printed(old), _printed(new)
+    if [_SPACE.sub(" ", text) for text in before] == [_SPACE.sub(" ", text) for text in after]:
+        return []
+    lines = ["\n".join(texts).split("\n") for texts in (before, after)]
+    return [
+        line for line in unified_diff(*lines, n=0, lineterm="") if line[:3] not in ("---", "+++")
+    ]
+
+
 def differences(name: str) -> list[str]:
     """How the committed notebook differs from its script, and from a new execution."""
     import nbformat
@@ -203,16 +217,14 @@ def differences(name: str) -> list[str]:
         return [f"{path.name} is not there"]
     there = nbformat.read(path, as_version=4)
     pairs = list(zip_longest(there.cells, notebook_of(name).cells))
-    if found := [
-        f"cell {i} is not the script's" for i, (a, b) in enumerate(pairs) if not _same(a, b)
-    ]:
-        return found
-    pairs = list(zip(there.cells, executed(name).cells, strict=True))
-    return [
-        f"cell {i} now shows\n{_printed(new)}\nwhere it showed\n{_printed(old)}"
-        for i, (old, new) in enumerate(pairs)
-        if _printed(old) != _printed(new)
-    ]
+    wrong = [i for i, (old, new) in enumerate(pairs) if not _same(old, new)]
+    if wrong:
+        return [f"cell {i} is not the script's" for i in wrong]
+    found: list[str] = []
+    for i, (old, new) in enumerate(zip(there.cells, executed(name).cells, strict=True)):
+        if lines := changed(old, new):
+            found += [f"cell {i} does not show this (-) any more, but this (+):", *lines]
+    return found
 
 
 def _same(first: Any, second: Any) -> bool:
@@ -232,7 +244,7 @@ def build(name: str) -> None:
 def check(name: str) -> bool:
     """Whether a notebook is what its script would give, and print where it is not."""
     found = differences(name)
-    print(f"notebooks/{name}.ipynb: {'as its script' if not found else ''}", *found, sep="\n  ")
+    print(f"notebooks/{name}.ipynb: {'changed' if found else 'as its script'}", *found, sep="\n  ")
     return not found
 
 

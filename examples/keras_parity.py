@@ -53,18 +53,20 @@ def verified() -> Report:
 
 
 def oracles() -> tuple[str, ...]:
-    """TensorFlow, which this example needs anyway, and differences."""
-    return "tensorflow", "differences"
+    """A proof for all shapes; TensorFlow, which this example needs anyway; differences."""
+    return "symbolic", "tensorflow", "differences"
 
 
 def summary(report: Report) -> str:
     """One line for each claim: which oracles say what."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for check in report.checks:
-        found.setdefault(f"{check.claim}, {check.input}: {check.verdict} by", []).append(
-            check.oracle
-        )
-    return "\n".join(f"{line} {', '.join(names)}" for line, names in found.items())
+        names = found.setdefault(f"{check.claim}, {check.input}", {}).setdefault(check.verdict, [])
+        names += [check.oracle] if check.oracle not in names else []
+    return "\n".join(
+        f"{claim}: " + "; ".join(f"{verdict} by {', '.join(n)}" for verdict, n in said.items())
+        for claim, said in found.items()
+    )
 
 
 # %% [notebook]

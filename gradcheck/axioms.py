@@ -8,6 +8,8 @@ in prime fields, symbols, balls. Source: Abramowitz and Stegun, Handbook of Math
 
 from __future__ import annotations
 
+# All rules take the same arguments, whichever they use.
+# ruff: noqa: ARG005
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

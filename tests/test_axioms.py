@@ -121,8 +121,8 @@ def logaddexp(u, v):
 
 @pytest.mark.parametrize(("name", "function"), [("pow", power), ("logaddexp", logaddexp)])
 def test_rules_of_two_arguments(name, function):
-    for u, v in [("0.3", "2.5"), ("4.1", "-1.5"), ("1.7", "0.2")]:
-        u, v = arb(u), arb(v)
+    for texts in [("0.3", "2.5"), ("4.1", "-1.5"), ("1.7", "0.2")]:
+        u, v = map(arb, texts)
         first, second = RULES_OF_TWO[name]
         y = function(u, v)
         moved = function(arb_series([u, 1], prec=3), arb_series([v], prec=3))

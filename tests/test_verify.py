@@ -13,14 +13,11 @@ import pytest
 from gradcheck import (
     Spec,
     backends,
-    constant,
     delta,
     einsum,
-    labels,
     load,
     ones,
     real,
-    size,
     verify,
 )
 from gradcheck.checking import verifying
@@ -104,7 +101,7 @@ def test_forward_that_cannot_run_is_an_error_that_names_the_line():
     assert str(check.verdict) == "error"
     assert "xp.softplus is not in the documented list" in check.reason
 
-    def crash(xp, x):
+    def crash(_xp, _x):
         raise RuntimeError("no luck")
 
     check = only(verify(replace_forward(crash), **CHEAP))
@@ -124,7 +121,9 @@ def test_framework_that_is_not_installed_is_skipped_and_named(monkeypatch):
     assert 'pip install "gradcheck[torch]"' in report.checks[0].reason
     assert report.exit_code == 0  # covered by differences
     everything = verify(right_cube, profile="quick")
-    assert [c.oracle for c in everything.checks] == ["differences"]
+    names = {c.oracle for c in everything.checks}
+    assert "differences" in names
+    assert not names & {"autograd", "jax", "torch", "tensorflow", "native"}
     assert any("torch is not installed" in note for note in everything.notes)
     required = verify(right_cube, profile="quick", require="torch")
     assert required.exit_code == 3
@@ -162,29 +161,49 @@ def test_claim_that_overflows_is_refuted_as_such():
     assert str(only(verify(naive, **CHEAP, data={"z": np.array([1.0, 2.0])})).verdict) == "agrees"
 
 
-HALF = (
-    einsum("pq,pr,qs->pqrs", ones, delta, delta) + einsum("pq,pr,qs->pqrs", "sign(z)", delta, delta)
-) / 2
-PEAK = einsum("pq,pr,qs->pqrs", ones, delta, delta) - einsum(
-    "pq,pr,qs->pqrs", "sign(z)**2", delta, delta
-)
-STEP = relu.jacobian["z"]
-
-
 @pytest.mark.parametrize(
-    ("claim", "verdict"),
-    [(STEP, "agrees"), (HALF, "agrees"), (STEP + PEAK, "agrees"), (STEP + 2 * PEAK, "refuted"), (STEP - PEAK, "refuted")],
-    ids=["0", "1/2", "1", "2", "-1"],
-)  # fmt: skip
+    ("at_zero", "verdict"),
+    [
+        (0, "agrees"),
+        (0.5, "agrees"),
+        (1, "agrees"),
+        (2, "refuted"),
+        (-1, "refuted"),
+        (1.001, "refuted"),
+    ],
+)
 @pytest.mark.parametrize("oracle", ["torch", "jax"])
-def test_at_a_kink_every_derivative_between_the_two_is_right(claim, verdict, oracle):
+def test_at_a_kink_every_derivative_between_the_two_is_right(at_zero, verdict, oracle):
     pytest.importorskip(oracle)
-    spec = Spec(relu.forward, inputs=relu.inputs, output={"h": "m n"}, jacobian={"z": claim})
-    data = {"z": np.array([[0.0, -1.0, 2.0]])}
-    check = only(verify(spec, oracles=[oracle], data=data))
+
+    def rectified(xp, z):
+        return xp.maximum(z, 0), xp.where(z > 0, 1.0, xp.where(z < 0, 0.0, at_zero))
+
+    spec = Spec(
+        rectified,
+        inputs={"z": real("n")},
+        output={"h": "n", "t": "n"},
+        jacobian={"z": einsum("p,pq->pq", "t", delta)},
+    )
+    check = only(verify(spec, oracles=[oracle], data={"z": np.array([0.0, -1.0, 2.0])}))
     assert str(check.verdict) == verdict
     if verdict == "agrees":
         assert check.kinks == 1
+    else:
+        assert check.counterexample.claim_value == at_zero
+        assert check.counterexample.entry == "∂h[0]/∂z[0]"
+
+
+def test_step_of_the_notation_is_right_at_a_kink_and_wrong_beside_it():
+    pytest.importorskip("torch")
+    data = {"z": np.array([[0.0, -1.0, 2.0]])}
+    check = only(verify(relu, oracles=["torch"], data=data))
+    assert (str(check.verdict), check.kinks) == ("agrees", 1)
+    mirrored = einsum("pq,pr,qs->pqrs", ones, delta, delta) - relu.jacobian["z"]
+    spec = Spec(relu.forward, inputs=relu.inputs, output={"h": "m n"}, jacobian={"z": mirrored})
+    check = only(verify(spec, oracles=["torch"], data=data))
+    assert str(check.verdict) == "refuted"
+    assert "z[0,0]" not in check.counterexample.entry
 
 
 def test_oracle_that_disagrees_with_the_forward_is_named(monkeypatch):
@@ -202,17 +221,7 @@ def test_oracle_that_disagrees_with_the_forward_is_named(monkeypatch):
 
 
 def test_structural_zero_has_no_tolerance():
-    # A row of softmax does not depend on another one: not even by the smallest number there is.
-    def tiny(xp, z):
-        a = softmax.forward(xp, z)
-        return a, 0 * a + 1e-300
-
-    jacobian = softmax.jacobian["z"] + einsum("pq,rs->pqrs", "t", "t")
-    spec = Spec(
-        tiny, inputs=softmax.inputs, output={"a": "m n", "t": "m n"}, jacobian={"z": jacobian}
-    )
-    same = only(verify(spec, oracles=["differences"], data={"z": np.ones((1, 2))}))
-    assert str(same.verdict) in ("agrees", "undecided")  # below every rounding error there
+    # A row of softmax does not depend on another one, not even by so little.
     pytest.importorskip("torch")
     tiny_claim = Spec(
         lambda xp, z: (softmax.forward(xp, z), 1e-30 + 0 * z),
@@ -249,6 +258,21 @@ def test_new_data_are_looked_at_anew():
             verify(wrong_cube, oracles=["differences"], data={"x": np.array([value, 1.0])})
         )
         assert str(check.verdict) == expected[value], value
+
+
+def test_specs_that_are_gone_are_not_mistaken_for_new_ones():
+    pytest.importorskip("jax")
+    for k in range(1, 9):
+        for claimed in (k, k + 1):
+            spec = Spec(
+                lambda xp, x, k=k: k * xp.sum(x),
+                inputs={"x": real("n")},
+                output={"y": ""},
+                jacobian={"x": claimed * einsum("p->p", ones)},
+            )
+            check = only(verify(spec, oracles=["jax"], data={"x": np.ones(2)}))
+            assert (str(check.verdict) == "agrees") == (claimed == k)
+            del spec
 
 
 @pytest.mark.parametrize(
@@ -298,7 +322,7 @@ def test_own_data_by_name_and_from_a_file(tmp_path):
 def test_data_file_that_is_none(tmp_path):
     file = tmp_path / "text.npz"
     file.write_text("no archive")
-    with pytest.raises(UsageError, match="is no .npz file; write one with numpy.savez"):
+    with pytest.raises(UsageError, match=r"is no \.npz file; write one with numpy.savez"):
         verify(right_cube, data=file)
 
 
@@ -338,9 +362,11 @@ def test_other_processes_give_the_same_report(spec_file):
 
 
 def test_spec_of_this_process_alone_is_refused_elsewhere():
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        with pytest.raises(UsageError, match="cube lives only in this process") as caught:
-            verify(right_cube, **CHEAP, executor=pool)
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        pytest.raises(UsageError, match="cube lives only in this process") as caught,
+    ):
+        verify(right_cube, **CHEAP, executor=pool)
     assert "put it into a spec file" in str(caught.value)
 
 
@@ -435,7 +461,7 @@ def hold(evaluated, answer, dtype):
     assert not found.refutes
     assert not found.outliers
     assert found.worst < 1
-    tolerance = evaluated.tolerance
+    tolerance, spoiled = evaluated.tolerance, 0
     usable = np.where(np.isfinite(tolerance) & np.isfinite(evaluated.claim), tolerance, -1)
     for place in {int(np.argmax(np.abs(evaluated.claim) * (usable > 0))), int(np.argmax(usable))}:
         if usable.flat[place] <= 0:
@@ -444,4 +470,5 @@ def hold(evaluated, answer, dtype):
             spoilt = evaluated.claim.astype(np.float64).copy()
             spoilt.flat[place] += sign * 4 * tolerance.flat[place]
             assert compare(replace(evaluated, claim=spoilt), answer, dtype).refutes
-    return True
+            spoiled += 1
+    return spoiled > 0

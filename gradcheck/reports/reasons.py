@@ -24,6 +24,17 @@ def reasons(report: Report) -> list[str]:
     return [_reason(checks, labels) for checks in groups.values()]
 
 
+def established(report: Report) -> list[str]:
+    """What was proved, or found identical, and for which shapes: claims of one statement together."""
+    labels = report.labels()
+    groups: dict[tuple[Verdict, str], list[str]] = {}
+    for check in report.checks:
+        if check.verdict in (Verdict.PROVED, Verdict.IDENTITY):
+            name = f"{labels[check.claim, check.address]}, {check.input}"
+            groups.setdefault((check.verdict, check.reason), []).append(name)
+    return [f"{verdict} {reason}: {'; '.join(names)}" for (verdict, reason), names in groups.items()]
+
+
 def _reason(checks: list[Check], labels: dict[tuple[str, str], str]) -> str:
     first = checks[0]
     required = ", required" if first.required else ""

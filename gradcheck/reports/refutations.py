@@ -91,6 +91,8 @@ def _gap(found: Counterexample) -> str:
     gap = abs(found.claim_value - found.oracle_value)
     if not math.isfinite(gap):
         return "one of them is not finite"
+    if found.dtype == "exact":
+        return "certified: balls around the two values at this point do not meet"
     if not (found.bound > 0 and math.isfinite(found.bound)):
         return f"the gap of {numbers.number(gap)} is more than rounding can explain"
     times = numbers.worst(gap / found.bound)

@@ -65,9 +65,10 @@ class FieldArray(Operand):
             ("sum", x, axes), or None.
         bound: On the size of its entries as rational functions; `slope` on that of its tangents.
         shadow: Balls at a real point, or None.
+        truth: Whether it is the indicator of a condition.
     """
 
-    __slots__ = ("bound", "data", "depth", "exact", "recipe", "shadow", "slope", "space")
+    __slots__ = ("bound", "data", "depth", "exact", "recipe", "shadow", "slope", "space", "truth")
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class FieldArray(Operand):
         depth: int = 0,
         recipe: Any = None,
         shadow: Any = None,
+        truth: bool = False,
     ) -> None:
         self.space: Any = space
         self.data = data
@@ -89,6 +91,7 @@ class FieldArray(Operand):
         self.depth = depth
         self.recipe = recipe
         self.shadow = shadow
+        self.truth = truth
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -108,7 +111,7 @@ class FieldArray(Operand):
     @property
     def moves(self) -> bool:
         """Whether it has tangents."""
-        return self.data.shape[1] > 1
+        return bool(self.data.shape[1] > 1)
 
     def still(self) -> FieldArray:
         """The same values without tangents."""
@@ -123,11 +126,15 @@ class FieldArray(Operand):
             shadow=self.shadow,
         )
 
+    def _condition(self, result: Any) -> Any:
+        result.truth = True
+        return result
+
     def __invert__(self) -> Any:
-        return self.space.subtract(1, self)
+        return self._condition(self.space.subtract(1, self))
 
     def __and__(self, other: Any) -> Any:
-        return self.space.multiply(self, self.space.asarray(other))
+        return self._condition(self.space.multiply(self, self.space.asarray(other)))
 
     __rand__ = __and__
 
@@ -137,8 +144,7 @@ class FieldArray(Operand):
     __ror__ = __or__
 
     def __xor__(self, other: Any) -> Any:
-        difference = self.space.subtract(self, other)
-        return self.space.multiply(difference, difference)
+        return (self & ~self.space.asarray(other)) | (~self & self.space.asarray(other))
 
     __rxor__ = __xor__
 

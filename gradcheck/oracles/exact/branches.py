@@ -10,6 +10,7 @@ Where x - y is 0 as a function, nothing is open: x > y is false, and maximum(x, 
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,8 @@ class Branches:
             found.append(table[key])
         if len(table) > before:
             memory.met["step"] = (
-                len(table), memory.met.get("step", (0, Bound()))[1].plus(gap.bound)
+                len(table),
+                memory.met.get("step", (0, Bound()))[1].plus(gap.bound),
             )
         values = residues(found, gap.values.shape)
         truth = None
@@ -107,22 +109,25 @@ class Branches:
         balls = None
         if truth is not None:
             # An undecided one is no finite ball, so that no witness is made of it.
-            balls = shadow.mapped(lambda t: shadow.ball(t) if t is not None else shadow.NOTHING, truth)
-        return FieldArray(space, values[:, None], Bound(1.0), shadow=balls)
+            balls = shadow.mapped(
+                lambda t: shadow.ball(t) if t is not None else shadow.NOTHING, truth
+            )
+        return FieldArray(space, values[:, None], Bound(1.0), shadow=balls, truth=True)
 
     def _decided(self, key: Key, ball: Any) -> Key:
         """The selector of a difference not met before: 1 - H of the opposite, random, or a cell's."""
         space: Any = self
-        count, table = space.field.count, space.memory.table("step")
+        table = space.memory.table("step")
         mirrored = table.get(space.memory.negated(key))
         if mirrored is not None:
             return tuple((1 - x) % p for x, p in zip(mirrored, space.field.primes, strict=True))
         if not space.cell:
-            return space.memory.fresh(fourth=False)  # type: ignore[no-any-return]
+            drawn: Key = space.memory.fresh(fourth=False)
+            return drawn
         side = _side(ball)
         if side is None:
             raise StraddleError
-        return (side,) * count
+        return (side,) * len(key)
 
     # ------------------------------------------------------------------ selections
 
@@ -133,6 +138,8 @@ class Branches:
             if condition.exact is not None:
                 numbers = [c != 0 for c in entries_of(condition.exact)]
                 condition = np.array(numbers, dtype=bool).reshape(condition.shape)
+            elif not condition.truth:
+                condition = self.not_equal(condition, 0)
             else:
                 return self._blend(condition, space.asarray(x), space.asarray(y))
         mask = np.asarray(condition, dtype=bool)
@@ -151,10 +158,17 @@ class Branches:
         balls = None
         if x.shadow is not None and y.shadow is not None:
             balls = shadow.wrapped(np.where(mask, x.shadow, y.shadow))
-        slope = x.slope if y.slope is None else y.slope if x.slope is None else x.slope.plus(y.slope)
+        slope = (
+            x.slope if y.slope is None else y.slope if x.slope is None else x.slope.plus(y.slope)
+        )
         depth = min(space._depth(x, 1), space._depth(y, 1))
         return FieldArray(
-            space, np.where(mask, a, b), x.bound.plus(y.bound), slope=slope, depth=depth, shadow=balls
+            space,
+            np.where(mask, a, b),
+            x.bound.plus(y.bound),
+            slope=slope,
+            depth=depth,
+            shadow=balls,
         )
 
     def _blend(self, chosen: FieldArray, x: FieldArray, y: FieldArray) -> FieldArray:
@@ -162,7 +176,9 @@ class Branches:
         space: Any = self
         blended: FieldArray = space.add(y, space.multiply(chosen, space.subtract(x, y)))
         if space.shadowed:
-            truth = shadow.mapped(lambda h: None if not h.is_finite() else bool(h > 0), chosen.shadow)
+            truth = shadow.mapped(
+                lambda h: None if not h.is_finite() else bool(h > 0), chosen.shadow
+            )
             arrays = np.broadcast_arrays(truth, x.shadow, y.shadow)
             triples = zip(*(a.reshape(-1) for a in arrays), strict=True)
             picked = [shadow.NOTHING if t is None else a if t else b for t, a, b in triples]
@@ -222,14 +238,7 @@ class Branches:
         keys = keys_of(rows.values)
         places = rows.shape[:-1]
         groups = [keys[i : i + count] for i in range(0, len(keys), count)]
-        if rows.shadow is None:
-            tops: list[Any] = [None] * len(groups)
-        else:
-            flat = rows.shadow.reshape(-1, count).tolist() if groups else []
-            tops = [
-                shadow.largest(row, lambda i, j, g=group: g[i] == g[j])
-                for row, group in zip(flat, groups, strict=True)
-            ]
+        tops = _tops(rows, groups)
         if space.cell:
             return self._at(rows, tops, places)
         weights = [w for group in groups for w in self._weights(group)]
@@ -248,13 +257,13 @@ class Branches:
             result.shadow = shadow.filled(picked, places)
         return result
 
-    def _at(self, rows: FieldArray, tops: list[int], places: tuple[int, ...]) -> Any:
+    def _at(self, rows: FieldArray, tops: list[int | None], places: tuple[int, ...]) -> Any:
         """The entries at known places along the last axis."""
         space: Any = self
         count = rows.shape[-1]
-        if any(top is None for top in tops):
+        wanted = [i * count + top for i, top in enumerate(tops) if top is not None]
+        if len(wanted) < len(tops):
             raise StraddleError
-        wanted = [i * count + top for i, top in enumerate(tops)]
         flat = space.reshape(rows, (-1,))
         return space.reshape(space.take(flat, np.array(wanted, dtype=np.int64), axis=0), places)
 
@@ -284,3 +293,17 @@ def _side(ball: Any) -> int | None:
         return None
     side = shadow.sign(ball)
     return None if side is None else int(side > 0)
+
+
+def _tops(rows: FieldArray, groups: list[list[Key]]) -> list[int | None]:
+    """The place of each row's largest entry at the real point; None where it does not say."""
+    if rows.shadow is None or not groups:
+        return [None] * len(groups)
+    found = []
+    for row, group in zip(rows.shadow.reshape(-1, len(groups[0])).tolist(), groups, strict=True):
+        found.append(shadow.largest(row, functools.partial(_equal_keys, group)))
+    return found
+
+
+def _equal_keys(group: list[Key], i: int, j: int) -> bool:
+    return group[i] == group[j]

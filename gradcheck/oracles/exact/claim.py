@@ -119,7 +119,10 @@ class Claimant:
         """The rational number, the powers of sizes, and summed letters that stand nowhere."""
         space = self.space
         exact, rest = Fraction(term.coefficient), space.asarray(1)
-        powers = [*term.sizes, *((a, Fraction(1)) for s, a in term.axes.items() if s not in occurring)]
+        powers = [
+            *term.sizes,
+            *((a, Fraction(1)) for s, a in term.axes.items() if s not in occurring),
+        ]
         for axis, power in powers:
             size = self.extent(axis)
             if power.denominator == 1:
@@ -191,12 +194,12 @@ class Claimant:
         """The product of all parts, summed over every letter that is not in the output."""
         parts = [self._alone(part, parts, output) for part in parts]
         while len(parts) > 1:
-            i, j = min(itertools.combinations(range(len(parts)), 2), key=lambda pair: _cost(parts, *pair))
+            i, j = min(
+                itertools.combinations(range(len(parts)), 2), key=lambda pair: _cost(parts, *pair)
+            )
             rest = [part for k, part in enumerate(parts) if k not in (i, j)]
             wanted = {*output, *(s for letters, _ in rest for s in letters)}
-            kept = tuple(
-                s for s in dict.fromkeys(parts[i][0] + parts[j][0]) if s in wanted
-            )
+            kept = tuple(s for s in dict.fromkeys(parts[i][0] + parts[j][0]) if s in wanted)
             names = _names(parts[i][0] + parts[j][0])
             a, b, out = ("".join(names[s] for s in x) for x in (parts[i][0], parts[j][0], kept))
             found = self.space.field.contract(f"Y{a},Y{b}->Y{out}", parts[i][1], parts[j][1])
@@ -242,5 +245,3 @@ def _cost(parts: list[tuple[tuple[str, ...], Residues]], i: int, j: int) -> int:
         for s, n in zip(letters, values.shape[1:], strict=True)
     }
     return math.prod(sizes.values())
-
-

@@ -55,7 +55,9 @@ class Bound:
 
     def covers(self, other: Bound) -> bool:
         """Whether everything within the other bound is within this one."""
-        if self.scale % other.scale or any(self.poles.get(p, 0) < e for p, e in other.poles.items()):
+        if self.scale % other.scale or any(
+            self.poles.get(p, 0) < e for p, e in other.poles.items()
+        ):
             return False
         degree, norm = other._over(self.scale, self.poles)
         return degree <= self.degree and norm <= self.norm
@@ -93,9 +95,7 @@ class Bound:
     def power(self, exponent: int) -> Bound:
         """The bound of a whole power."""
         poles = {pole: exponent * e for pole, e in self.poles.items()}
-        return Bound(
-            self.degree * exponent, self.norm * exponent, int(self.scale**exponent), poles
-        )
+        return Bound(self.degree * exponent, self.norm * exponent, int(self.scale**exponent), poles)
 
     def inverse(self, entries: int) -> tuple[Bound, Pole]:
         """The bound of 1/u, for an array of so many different entries, and the new pole."""

@@ -55,7 +55,9 @@ class Functions:
         if "pi" not in space._numbers:
             values = space.memory.table("pi")
             key = values.setdefault((), space.memory.fresh(fourth=True))
-            found = space.variable(residues([key], (space.field.count,)), weight=WEIGHT, depth=DEPTH)
+            found = space.variable(
+                residues([key], (space.field.count,)), weight=WEIGHT, depth=DEPTH
+            )
             if space.shadowed:
                 found.shadow = shadow.filled([arb.pi()], ())
             space._numbers["pi"] = found
@@ -63,7 +65,7 @@ class Functions:
 
     @property
     def e(self) -> Any:
-        """exp 1."""
+        """The value of exp at 1."""
         space: Any = self
         return space.unary("exp", 1)
 
@@ -105,7 +107,10 @@ class Functions:
             if not any(key):
                 return key
             mirrored = table.get(memory.negated(key))
-            return memory.fresh(fourth=False) if mirrored is None else memory.negated(mirrored)  # type: ignore[no-any-return]
+            value: Key = (
+                memory.fresh(fourth=False) if mirrored is None else memory.negated(mirrored)
+            )
+            return value
 
         return self._opaque(name, x, make)
 
@@ -182,7 +187,7 @@ class Functions:
         space: Any = self
         memory = space.memory
         table, logs = memory.table("exp"), memory.table("log")
-        one = (1,) * space.field.count
+        one: Key = (1,) * space.field.count
 
         def make(key: Key) -> Key:
             if not any(key):
@@ -192,7 +197,8 @@ class Functions:
                 inverse, pole = memory.sizes["exp"].inverse(1)
                 space.met(pole)
                 memory.holds("exp", inverse)
-                return memory.inverted(mirrored)  # type: ignore[no-any-return]
+                inverted: Key = memory.inverted(mirrored)
+                return inverted
             value: Key = memory.fresh(fourth=True)
             logs[value] = key
             return value
@@ -213,14 +219,16 @@ class Functions:
             raise ResampleError("takes the logarithm of an expression that is 0 at this size")
         memory = space.memory
         table, exps = memory.table("log"), memory.table("exp")
-        zero, one = (0,) * space.field.count, (1,) * space.field.count
+        zero: Key = (0,) * space.field.count
+        one: Key = (1,) * space.field.count
 
         def make(key: Key) -> Key:
             if key == one:
                 return zero
             mirrored = table.get(memory.inverted(key))
             if mirrored is not None:
-                return memory.negated(mirrored)  # type: ignore[no-any-return]
+                negated: Key = memory.negated(mirrored)
+                return negated
             value: Key = memory.fresh(fourth=False)
             exps[value] = key
             if not x.depth:
@@ -246,24 +254,24 @@ class Functions:
         space: Any = self
         return space.reciprocal(space.add(1, self._exp(space.negative(x))))
 
-    def _pair(self, x: FieldArray) -> tuple[Any, Any]:
+    def _up_and_down(self, x: FieldArray) -> tuple[Any, Any]:
         space: Any = self
         up = self._exp(x)
         return up, space.reciprocal(up)
 
     def _sinh(self, x: FieldArray) -> Any:
         space: Any = self
-        up, down = self._pair(x)
+        up, down = self._up_and_down(x)
         return space.divide(space.subtract(up, down), 2)
 
     def _cosh(self, x: FieldArray) -> Any:
         space: Any = self
-        up, down = self._pair(x)
+        up, down = self._up_and_down(x)
         return space.divide(space.add(up, down), 2)
 
     def _tanh(self, x: FieldArray) -> Any:
         space: Any = self
-        up, down = self._pair(x)
+        up, down = self._up_and_down(x)
         return space.divide(space.subtract(up, down), space.add(up, down))
 
     def logaddexp(self, x: Any, y: Any) -> Any:
@@ -325,7 +333,8 @@ class Functions:
         zero = (0,) * space.field.count
 
         def make(key: Key) -> Key:
-            return space.memory.fresh(fourth=True) if any(key) else zero  # type: ignore[no-any-return]
+            value: Key = space.memory.fresh(fourth=True) if any(key) else zero
+            return value
 
         return self._opaque("sqrt", x, make, depth=DEPTH)
 
@@ -415,4 +424,8 @@ def _rational_root(c: Fraction) -> Fraction | None:
     if c < 0:
         return None
     top, bottom = math.isqrt(c.numerator), math.isqrt(c.denominator)
-    return Fraction(top, bottom) if (top * top, bottom * bottom) == (c.numerator, c.denominator) else None
+    return (
+        Fraction(top, bottom)
+        if (top * top, bottom * bottom) == (c.numerator, c.denominator)
+        else None
+    )

@@ -29,7 +29,6 @@ from gradcheck.algebra.shapes import (
 from gradcheck.domains import Domain
 from gradcheck.oracles.exact import shadow
 from gradcheck.oracles.exact.functions import DEPTH, WEIGHT
-from gradcheck.oracles.exact.primes import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from gradcheck.operation import Operation
     from gradcheck.oracles.exact.array import FieldArray
     from gradcheck.oracles.exact.namespace import FieldNamespace
+    from gradcheck.oracles.exact.primes import Field
     from gradcheck.parameters import Parameter
 
 _FIRST = (2, 3, 4, 5, 6, 7, 8, 9)
@@ -90,9 +90,9 @@ def cases(operation: Operation) -> Iterator[Case]:
     for params in choices:
         chosen = [s for s in _main_sizes(axes) if allowed(operation, s, params)][:2]
         if len(chosen) < 2:
-            chosen += [s for s in _searched(axes) if s not in chosen and allowed(operation, s, params)][
-                : 2 - len(chosen)
-            ]
+            chosen += [
+                s for s in _searched(axes) if s not in chosen and allowed(operation, s, params)
+            ][: 2 - len(chosen)]
         for i, sizes in enumerate(chosen):
             leading = dict(zip(leading_axes(2), (3, 2), strict=True)) if dotted and i else {}
             wide = {f"#{a}": sizes[a] for a in broadcast}
@@ -151,7 +151,9 @@ def allowed(operation: Operation, sizes: Mapping[str, int], params: Mapping[str,
         for condition in parse_condition(text):
             if condition.names <= known.keys() and not condition.holds(known):
                 return False
-    anonymous = {d: 3 for domain in operation.inputs.values() for d in domain.shape if is_anonymous(d)}
+    anonymous = {
+        d: 3 for domain in operation.inputs.values() for d in domain.shape if is_anonymous(d)
+    }
     wide = {f"#{a}": n for a, n in sizes.items()}
     return all(d.admits({**anonymous, **wide, **sizes}) for d in operation.inputs.values())
 
@@ -161,9 +163,7 @@ def allowed(operation: Operation, sizes: Mapping[str, int], params: Mapping[str,
 
 def parameter_values(operation: Operation) -> Iterator[dict[str, Any]]:
     """Each combination of the values of integers and choices, up to six."""
-    discrete = {
-        n: _values(p) for n, p in operation.params.items() if not is_generic(operation, n)
-    }
+    discrete = {n: _values(p) for n, p in operation.params.items() if not is_generic(operation, n)}
     combinations = itertools.product(*discrete.values())
     for values in itertools.islice(combinations, _MOST_VALUES):
         yield dict(zip(discrete, values, strict=True))
@@ -181,7 +181,11 @@ def _values(parameter: Parameter) -> tuple[Any, ...]:
         assert parameter.lo is not None
         assert parameter.hi is not None
         whole = range(int(parameter.lo), int(parameter.hi) + 1)
-        return tuple(whole) if len(whole) <= _MOST_VALUES else tuple(parameter.palette())[:_MOST_VALUES]
+        return (
+            tuple(whole)
+            if len(whole) <= _MOST_VALUES
+            else tuple(parameter.palette())[:_MOST_VALUES]
+        )
     return tuple(parameter.palette())[:_MOST_VALUES]
 
 
@@ -268,7 +272,9 @@ def _draw_input(
         found.samples[name] = _discrete(domain, shape, case, rng)
         found.sampled += (name,)
         return
-    positive = domain.kind in ("positive", "probability") or (domain.lo is not None and domain.lo >= 0)
+    positive = domain.kind in ("positive", "probability") or (
+        domain.lo is not None and domain.lo >= 0
+    )
     found.residues[name] = lanes.random(rng, shape, fourth=positive), positive
     if domain.kind == "probability":
         found.points[name] = rows_of(rng.integers(1, 17, shape))
@@ -277,9 +283,12 @@ def _draw_input(
         found.points[name] = _reals(shape, (lowest, domain.hi), rng)
 
 
-def _discrete(
-    domain: Domain, shape: tuple[int, ...], case: Case, rng: np.random.Generator
-) -> Any:
+def is_sampled(domain: Domain) -> bool:
+    """Whether its inputs are drawn as they are."""
+    return domain.source is not None or domain.kind in _SAMPLED
+
+
+def _discrete(domain: Domain, shape: tuple[int, ...], case: Case, rng: np.random.Generator) -> Any:
     if domain.kind == "labels":
         return rng.integers(0, domain._classes(case.sizes, case.params), shape)
     if domain.kind == "integers":
@@ -309,7 +318,11 @@ def _reals(
 ) -> Any:
     """Fractions strictly inside the bounds."""
     low, high = bounds
-    lowest = Fraction(low) if low is not None else (Fraction(high) - 3 if high is not None else Fraction(-3))
+    lowest = (
+        Fraction(low)
+        if low is not None
+        else (Fraction(high) - 3 if high is not None else Fraction(-3))
+    )
     highest = Fraction(high) if high is not None else max(lowest + 3, Fraction(3))
     parts = rng.integers(1, 128, shape)
     return lowest + (highest - lowest) * dyadic(parts) / 128
@@ -344,5 +357,3 @@ def _shares(array: FieldArray, space: FieldNamespace, point: Any) -> FieldArray:
     if space.shadowed:
         shares.shadow = shadow.balls(point, shares.shape)
     return shares
-
-

@@ -10,10 +10,10 @@ from flint import arb_mat
 
 from gradcheck.oracles.exact import shadow
 from gradcheck.oracles.exact.array import FieldArray, ResampleError, unsupported
-from gradcheck.oracles.exact.degrees import Bound
 from gradcheck.oracles.exact.primes import invert
 
 if TYPE_CHECKING:
+    from gradcheck.oracles.exact.degrees import Bound
     from gradcheck.oracles.exact.primes import Residues
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW"
@@ -68,9 +68,7 @@ class Linear:
         if moved is not None:
             data = np.concatenate([data, moved], axis=1)
         bound = x.bound.times(y.bound).summed(count)
-        return FieldArray(
-            space, data, bound, slope=None if slope is None else slope.summed(count)
-        )
+        return FieldArray(space, data, bound, slope=None if slope is None else slope.summed(count))
 
     def inv(self, x: Any) -> Any:
         """The inverse X of A: -X dA X."""
@@ -107,7 +105,10 @@ class Linear:
             product = space._product(result, trace)
             slope = product.slope
             result = FieldArray(
-                space, np.concatenate([result.data, product.data[:, 1:]], axis=1), bound, slope=slope
+                space,
+                np.concatenate([result.data, product.data[:, 1:]], axis=1),
+                bound,
+                slope=slope,
             )
         if x.shadow is not None:
             balls = _ball_matrices(x.shadow, lambda m: arb_mat([[m.det()]]))
@@ -119,7 +120,9 @@ class Linear:
         space: Any = self
         *lead, n, _ = x.shape
         lanes = []
-        for rows, p in zip(x.values.reshape(space.field.count, -1, n, n).tolist(), space.field.primes, strict=True):
+        for rows, p in zip(
+            x.values.reshape(space.field.count, -1, n, n).tolist(), space.field.primes, strict=True
+        ):
             lanes.append([function(matrix, p) for matrix in rows])
         found = np.array(lanes, dtype=np.int64)
         return found.reshape((space.field.count, *lead, *found.shape[-2:]))
@@ -129,9 +132,7 @@ def _parsed(equation: str, count: int) -> tuple[list[str], str]:
     """Operand letters and output, renamed so that two letters stay free."""
     text = equation.replace(" ", "")
     if "->" not in text or "." in text:
-        raise unsupported(
-            f"xp.einsum({equation!r}); write the output after '->' and no ellipsis"
-        )
+        raise unsupported(f"xp.einsum({equation!r}); write the output after '->' and no ellipsis")
     letters = dict.fromkeys(s for s in text if s.isalpha())
     names = dict(zip(letters, _LETTERS, strict=False))
     left, output = "".join(names.get(s, s) for s in text).split("->")
@@ -189,5 +190,3 @@ def _ball_matrices(x: Any, function: Any) -> Any:
         except ZeroDivisionError:
             found.append(np.full((n, n), shadow.NOTHING, dtype=object))
     return np.array(found, dtype=object).reshape((*lead, *found[0].shape)) if found else x
-
-

@@ -26,13 +26,13 @@ from gradcheck.oracles.exact.branches import Branches
 from gradcheck.oracles.exact.degrees import Bound, Pole, log2, of_numbers
 from gradcheck.oracles.exact.functions import Functions
 from gradcheck.oracles.exact.linear import Linear
-from gradcheck.oracles.exact.memory import Memory
 from gradcheck.running.namespace import Namespace, axes_of, indices, is_integral, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gradcheck.errors import Location
+    from gradcheck.oracles.exact.memory import Memory
     from gradcheck.oracles.exact.primes import Field, Residues
 
 # A float with so many digits was rounded on its way; 0.044715 was written like that.
@@ -342,9 +342,14 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
         x = self.asarray(x)
         axes = axes_of(axis, x.ndim)
         if x.exact is not None:
-            total = np.sum(x.exact, axis=axes, keepdims=keepdims) if x.size else np.zeros(
-                np.sum(np.zeros(x.shape), axis=axes, keepdims=keepdims).shape, dtype=object
-            ) + Fraction(0)
+            total = (
+                np.sum(x.exact, axis=axes, keepdims=keepdims)
+                if x.size
+                else np.zeros(
+                    np.sum(np.zeros(x.shape), axis=axes, keepdims=keepdims).shape, dtype=object
+                )
+                + Fraction(0)
+            )
             return self.constant(np.asarray(total, dtype=object))
         inner = tuple(i + 2 for i in axes)
         data = self.field.reduce(np.sum(x.data, axis=inner, keepdims=keepdims))
@@ -382,7 +387,9 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
         x = self.asarray(x)
         places = np.asarray(move(np.arange(x.size).reshape(x.shape)))
         if x.exact is not None:
-            return self.constant(shadowless([entries_of(x.exact)[i] for i in places.reshape(-1)], places.shape))
+            return self.constant(
+                shadowless([entries_of(x.exact)[i] for i in places.reshape(-1)], places.shape)
+            )
         return self._new(
             x.data.reshape((*x.data.shape[:2], x.size))[:, :, places],
             x,
@@ -390,6 +397,7 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
             depth=x.depth,
             recipe=("move", x, places),
             shadow=None if x.shadow is None else shadow.wrapped(x.shadow.reshape(-1)[places]),
+            truth=x.truth,
         )
 
     def concat(self, arrays: Sequence[Any], axis: int | None = 0) -> Any:

@@ -82,7 +82,9 @@ class Field:
     def __init__(self, primes: list[int]) -> None:
         self.primes = primes
         self.count = len(primes)
-        self._columns = [np.array(primes, dtype=np.int64).reshape((-1,) + (1,) * k) for k in range(24)]
+        self._columns = [
+            np.array(primes, dtype=np.int64).reshape((-1,) + (1,) * k) for k in range(24)
+        ]
 
     def column(self, ndim: int) -> Residues:
         """The primes along the first of `ndim` axes."""
@@ -118,10 +120,6 @@ class Field:
     def odd_root(self, a: Residues, degree: int) -> Residues:
         """The one root of a degree that is coprime to p - 1 (3, 5 and their products)."""
         return self.map(a, lambda x, p: pow(x, pow(degree, -1, p - 1), p))
-
-    def squares(self, a: Residues) -> NDArray[np.bool_]:
-        """Which entries are squares other than 0."""
-        return self.map(a, lambda x, p: pow(x, (p - 1) // 2, p)) == 1
 
     def power(self, a: Residues, exponent: int) -> Residues:
         """A whole power from 0 on, by repeated squaring."""

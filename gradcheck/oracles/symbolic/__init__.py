@@ -273,10 +273,27 @@ class _Run:
                 reason="the difference is 0 at random residues, but was not brought to the form 0",
             )
         letters = self.expression.output
-        text = shown(true - claimed, letters)
+        text = shown(self._in_operands(true - claimed), letters)
         case = self.case.words()
         where = f" at {case}" if case else ""
         return Finding("suspect", residual=text, reason=f"true − claimed = {text}{where}", bound=bound)
+
+    def _in_operands(self, form: Form) -> Form:
+        """The form with the outputs' own names where that makes it shorter (a for exp z / Σ exp z)."""
+        for name in self.operation.output_names:
+            value = self.xp.asarray(self.operands[name]).form
+            if len(value.terms) != 1:
+                continue
+            ((key, c),) = value.terms.items()
+            own = tuple(range(value.rank))
+            whole = [e for e in key.entries if e.power == 1 and e.letters == own]
+            if c != 1 or key.scalars or key.deltas or not whole or whole[0].atom.argument is None:
+                continue
+            named = self.table.get("output", name, value.axes, positive=whole[0].atom.positive)
+            shorter = _substituted(form, whole[0], key, named)
+            if len(shown(shorter, self.expression.output)) < len(shown(form, self.expression.output)):
+                form = shorter
+        return form
 
     def size_conditions(self) -> set[str]:
         """Expressions in sizes alone by which the forward divides, such as n − 1."""
@@ -297,6 +314,24 @@ class _Run:
         """
         value = self.xp.asarray(self.operands[self.claim.output]).form
         return _branches(value) or _branches(self.claimed())
+
+
+def _substituted(form: Form, whole: Entry, key: Key, named: Atom) -> Form:
+    """Each power of one factor of an output written through the output: E = a / (the rest of a)."""
+    items = []
+    for k, c in form.terms.items():
+        entries: list[Entry] = []
+        for e in k.entries:
+            if e.atom is not whole.atom:
+                entries.append(e)
+                continue
+            entries.append(e._replace(atom=named))
+            for rest in key.entries:
+                if rest is not whole:
+                    letters = tuple(e.letters[s] if s < len(e.letters) else s for s in rest.letters)
+                    entries.append(Entry(rest.atom, letters, -rest.power * e.power))
+        items.append((k._replace(entries=tuple(entries)), c))
+    return build(form.axes, items)
 
 
 def _branches(form: Form) -> bool:

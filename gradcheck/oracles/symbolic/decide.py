@@ -162,8 +162,7 @@ class Residues:
         return total % PRIME
 
     def _monomial(self, key: Key, rank: int, letters: tuple[int, ...]) -> int:
-        result = 1
-        degree = 0
+        result, degree = 1, Fraction(0)
         for name, power in key.scalars:
             result = result * self._rooted(("scalar", name), power) % PRIME
             degree += abs(power) * _ROOTS

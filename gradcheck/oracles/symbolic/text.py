@@ -16,7 +16,7 @@ def shown(form: Form, letters: tuple[str, ...], limit: int = 6) -> str:
     """A form as a sum of products; more than `limit` terms are counted, not shown."""
     if form.is_zero:
         return "0"
-    parts = []
+    parts: list[str] = []
     for key, c in list(form.terms.items())[:limit]:
         sign = ("−" if c < 0 else "") if not parts else (" − " if c < 0 else " + ")
         parts.append(sign + _monomial(key, abs(c), letters))
