@@ -133,7 +133,7 @@ def main() -> None:
     multiple=True,
     metavar="NAME,...",
     callback=_listed,
-    help="Sources of the truth: autograd, jax, torch, native, differences.  "
+    help="Sources of the truth: symbolic, exact, autograd, jax, torch, tensorflow, native, differences.  "
     "[default: all that are installed]",
 )
 @click.option(

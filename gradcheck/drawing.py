@@ -7,6 +7,7 @@ one from a drawn seed. Either way an entry is an index into a palette.
 from __future__ import annotations
 
 import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException, Unsatisfiable
+from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from gradcheck.errors import SpecError, UsageError
 from gradcheck.palettes import (
@@ -192,6 +194,39 @@ _SETTINGS = hypothesis.settings(
 )
 
 
+class _PlainDraws:
+    """While it is entered, Hypothesis draws no constants that it found in loaded modules.
+
+    They would make the examples of a seed depend on what else the process has imported.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._own: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._own = getattr(HypothesisProvider, "_maybe_draw_constant", None)
+                if self._own is not None:  # older and newer versions may not have it
+                    HypothesisProvider._maybe_draw_constant = _no_constant  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0 and self._own is not None:
+                HypothesisProvider._maybe_draw_constant = self._own  # type: ignore[method-assign]
+
+
+def _no_constant(_provider: Any, *_args: Any, **_options: Any) -> None:
+    return None
+
+
+_PLAIN_DRAWS = _PlainDraws()
+
+
 def run(
     strategy: SearchStrategy[T],
     test: Callable[[T], None],
@@ -219,7 +254,8 @@ def run(
             test(value)
 
         try:
-            wrapped()
+            with _PLAIN_DRAWS:
+                wrapped()
         except Unsatisfiable:
             return
         except HypothesisException as error:

@@ -21,6 +21,7 @@ from gradcheck.algebra.shapes import (
     leading_axes,
     rank_in,
 )
+from gradcheck.algebra.terms import as_fraction
 from gradcheck.algebra.text import equation
 from gradcheck.errors import ShapeError, SpecError, UsageError
 from gradcheck.evaluation import Bindings, Structured, blocks, evaluate, output_shape
@@ -170,6 +171,17 @@ class Operation(ABC):
         return scaled(self, factor)
 
     __rmul__ = __mul__
+
+    def __neg__(self) -> Chain:
+        return self * -1
+
+    def __truediv__(self, divisor: object) -> Chain:
+        return self * (1 / as_fraction(divisor, "the divisor of a chain"))
+
+    def __radd__(self, other: object) -> Operation:
+        if other == 0:  # what sum([...]) starts from
+            return self
+        return NotImplemented  # type: ignore[return-value]
 
     # ------------------------------------------------------------------ evaluation
 
@@ -345,7 +357,7 @@ class _Prepared:
 
     def result(self, name: str) -> Any:
         """An output that shares no memory with an input: a transpose may be a mere view of one."""
-        value = self.operands[name]
+        value = self.backend.asarray_like(self.operands[name])
         is_view = getattr(value, "base", None) is not None or getattr(value, "_is_view", bool)()
         is_input = any(value is v for n, v in self.operands.items() if n != name)
         return value * 1 if is_view or is_input else value

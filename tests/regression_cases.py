@@ -349,9 +349,12 @@ def softmax(xp, z):
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 
-two_classes = 2 * einsum("pq,pr,qs->pqrs", "a", delta, delta) - einsum("pq,pr,s->pqrs", "a", delta, ones)
+two_classes = 2 * einsum("pq,pr,qs->pqrs", "a", delta, delta) - einsum(
+    "pq,pr,s->pqrs", "a", delta, ones
+)
 two_classes = two_classes - (
-    2 * einsum("pq,pr,qs->pqrs", "a**2", delta, delta) - einsum("pq,pr,s->pqrs", "a**2", delta, ones)
+    2 * einsum("pq,pr,qs->pqrs", "a**2", delta, delta)
+    - einsum("pq,pr,s->pqrs", "a**2", delta, ones)
 )
 case(
     "two classes", softmax, wrong=True, label="z", inputs={"z": real("m n")}, output={"a": "m n"},

@@ -84,7 +84,9 @@ class TestVerification:
         assert [r.ok for r in reports] == [True] * 4
         checks = [c for r in reports for c in r.checks]
         assert {(c.claim, c.input) for c in checks} >= {("softmax", "z"), ("weighted_sum", "w")}
-        assert {c.verdict for c in checks} == {"agrees"}
+        numerical = {"autograd", "jax", "torch", "native", "differences"}
+        assert {c.verdict for c in checks if c.oracle in numerical} == {"agrees"}
+        assert {c.verdict for c in checks} <= {"agrees", "identity", "proved"}
 
     def test_a_wrong_softmax_is_refuted_on_iris(self, arrays):
         right = load("softmax")

@@ -86,7 +86,13 @@ def failing() -> Report:
             check("refuted", oracle="torch", dtype="float32", examples=12, **at),
             check("refuted", oracle="differences", examples=9, **at),
             check(claim="relu", input="x", kinks=4),
-            check(claim="relu", input="x", dtype="float32", weak=2, apart={"the forward is not finite": 1}),
+            check(
+                claim="relu",
+                input="x",
+                dtype="float32",
+                weak=2,
+                apart={"the forward is not finite": 1},
+            ),
             check(
                 "skipped",
                 claim="relu",

@@ -35,7 +35,9 @@ _OPERAND = re.compile(
 
 
 def size(axis: str) -> Size:
-    """An axis size, as a coefficient of a term: `einsum(...) / size("m")`.
+    """The size of an axis, to multiply or divide a term by.
+
+    For example `einsum("pq->pq", "a") / size("m")`.
 
     Raises:
         SpecError: Where `axis` is not the name of an axis.

@@ -48,7 +48,11 @@ class NumpyBackend(Backend):
         """A numpy array."""
         self.find_device(device)
         array = np.asarray(value)
-        return array if array.dtype.kind in "biu" else array.astype(self.check_dtype(dtype), copy=False)
+        return (
+            array
+            if array.dtype.kind in "biu"
+            else array.astype(self.check_dtype(dtype), copy=False)
+        )
 
     def to_numpy(self, array: Any) -> np.ndarray:
         """The array itself."""
@@ -56,7 +60,9 @@ class NumpyBackend(Backend):
 
     def derivative(self, *_: Any, **__: Any) -> NoReturn:
         """Refused: numpy has no automatic differentiation."""
-        message = "numpy cannot differentiate: choose autograd, jax or torch, or differences"
+        message = (
+            "numpy cannot differentiate: choose autograd, jax, torch or tensorflow, or differences"
+        )
         raise UnsupportedOperation(message)
 
     def _plain_einsum(self, equation: str, *arrays: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,37 @@ def groups(
             group = found.setdefault(key, Group(pattern_at(expression, place)))
             group.entries += int(here.sum())
             _note(group, place, wrong[here].any(), float(ratio[place]), claim, oracle)
-    return sorted(found.values(), key=lambda g: not g.wrong)
+    return sorted(_merged(found, expression), key=lambda g: not g.wrong)
+
+
+def _merged(found: dict[tuple[bool, ...], Group], expression: Expression) -> list[Group]:
+    """Patterns that differ in one equality and are alike right or wrong, as one without it."""
+    known: dict[tuple[bool | None, ...], Group] = dict(found)
+    # The last equality goes first: `p ≠ r` reads better than `q = s; p ≠ r, q ≠ s`.
+    for k in reversed(range(len(pairs(expression)))):
+        for first in list(known):
+            second = (*first[:k], not first[k], *first[k + 1 :])
+            if first[k] is None or first not in known or second not in known:
+                continue
+            if known[first].wrong == known[second].wrong:
+                wider = (*first[:k], None, *first[k + 1 :])
+                known[wider] = _joined(known.pop(first), known.pop(second), wider, expression)
+    return list(known.values())
+
+
+def _joined(
+    first: Group, second: Group, key: tuple[bool | None, ...], expression: Expression
+) -> Group:
+    """Two groups as one: the worse of their entries, and the equalities that both have."""
+    worse = max(first, second, key=lambda g: g.ratio)
+    letters = expression.output
+    parts = [
+        f"{letters[i]} {'=' if same else '≠'} {letters[j]}"
+        for (i, j), same in zip(pairs(expression), key, strict=True)
+        if same is not None
+    ]
+    total = first.entries + second.entries
+    return replace(worse, text=", ".join(parts) or "every entry", entries=total)
 
 
 def _codes(shape: tuple[int, ...], joined: list[tuple[int, int]]) -> np.ndarray:

@@ -117,7 +117,7 @@ def _devices(names: tuple[str, ...]) -> tuple[str, ...]:
         raise UsageError("no device was named; write cpu, cuda, cuda:1 or all")
     found = ["cpu"]
     if "all" in names:
-        for framework in ("torch", "jax"):
+        for framework in ("torch", "jax", "tensorflow"):
             if framework in backends.installed():
                 found += [d for d in backends.get(framework).devices() if d not in found]
         return tuple(found)
@@ -158,7 +158,9 @@ def _of_target(target: Target, wanted: Request) -> Iterator[Planned]:
             yield _planned(target, claim, None, "—", "—", wanted, "")
             continue
         for name in (n for n in wanted.oracles if n in EXACT):
-            yield _planned(target, claim, Oracle(name, framework_of(name)), "cpu", "exact", wanted, "")
+            yield _planned(
+                target, claim, Oracle(name, framework_of(name)), "cpu", "exact", wanted, ""
+            )
         for dtype in wanted.dtypes:
             for oracle, device, skip in _oracles(target.operation, claim, wanted):
                 yield _planned(target, claim, oracle, device, dtype, wanted, skip)

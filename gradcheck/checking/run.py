@@ -98,11 +98,15 @@ def _reason(error: Exception) -> str:
 
 @dataclass
 class Workspace:
-    """A claim in a dtype with its examples, shared by all oracles that are asked about it."""
+    """A claim in a dtype with its examples, shared by all oracles that are asked about it.
+
+    It keeps the operation and the data alive, by whose identities it is found again.
+    """
 
     problem: Problem
     strategy: Any
     examples: list[Example]
+    data: dict[str, Any] | None = None
     evaluated: dict[int, Evaluated] = field(default_factory=dict)
 
     def at(self, index: int) -> Evaluated:
@@ -151,7 +155,7 @@ def _prepare(planned: Planned, operation: Operation) -> Workspace:
     claim = claim_of(planned, operation)
     problem = Problem(operation, claim, planned.dtype)
     if planned.data is not None:
-        return Workspace(problem, None, [_given(planned, operation)])
+        return Workspace(problem, None, [_given(planned, operation)], planned.data)
     profile = search.PROFILES[planned.profile]
     strategy = search.examples(
         operation.inputs,

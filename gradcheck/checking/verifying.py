@@ -135,7 +135,6 @@ def _archive(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error}; store arrays of numbers only") from None
 
 
-
 def _notes(wanted: Request) -> Iterator[str]:
     for name in missing(wanted.oracles):
         yield how_to_install(name)

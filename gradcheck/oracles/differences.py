@@ -24,6 +24,8 @@ import numpy as np
 
 from gradcheck import backends
 from gradcheck.backends.base import check_differentiable, outputs_of, pick_output
+from gradcheck.errors import GradcheckError
+from gradcheck.running import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,8 +80,8 @@ def differences(
         arrays: Its arguments.
         wrt: Which argument to differentiate by.
         output: Which output to differentiate.
-        noise: Absolute bounds on the rounding error of the output's entries; without them,
-            32 units in the last place of each value are taken.
+        noise: Absolute bounds on the rounding error of the output's entries; without them, those of
+            running error analysis, and 32 units in the last place of each value besides.
         scale: The size of inputs over which the forward may be expected to change.
 
     Returns:
@@ -89,9 +91,10 @@ def differences(
     check_differentiable(arrays, wrt)
     probe = _Probe(fn, arrays, wrt, output)
     centre = probe.centre
+    carried = _carried(fn, arrays, output) if noise is None else noise
     # With a bound for the values at x, the last unit of the values around it still counts.
     ulps = _ULPS if noise is None else 1
-    given = _flat(0.0 if noise is None else noise, centre)
+    given = _flat(carried, centre)
     rounding = _Rounding(given, ulps * _EPS, _NOISE_LEVELS if noise is None else 0)
     size = probe.x.size
     jacobian = np.zeros((size, centre.size))
@@ -102,6 +105,14 @@ def differences(
         jacobian[rows], error[rows] = _columns(probe, rows, rounding, scale)
     shape = centre.shape + probe.x.shape
     return jacobian.T.reshape(shape), error.T.reshape(shape)
+
+
+def _carried(fn: Forward, arrays: Sequence[Any], output: int) -> Any:
+    """The rounding error of the forward as running error analysis bounds it; 0 where it cannot."""
+    try:
+        return bounds(fn, list(arrays), "float64")[output][1]
+    except (GradcheckError, TypeError, ValueError, AttributeError):
+        return 0.0
 
 
 @dataclass(frozen=True)

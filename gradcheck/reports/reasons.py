@@ -32,7 +32,9 @@ def established(report: Report) -> list[str]:
         if check.verdict in (Verdict.PROVED, Verdict.IDENTITY):
             name = f"{labels[check.claim, check.address]}, {check.input}"
             groups.setdefault((check.verdict, check.reason), []).append(name)
-    return [f"{verdict} {reason}: {'; '.join(names)}" for (verdict, reason), names in groups.items()]
+    return [
+        f"{verdict} {reason}: {'; '.join(names)}" for (verdict, reason), names in groups.items()
+    ]
 
 
 def _reason(checks: list[Check], labels: dict[tuple[str, str], str]) -> str:

@@ -107,7 +107,9 @@ def _patterns(found: Counterexample) -> str:
         for word, wrong in (("wrong", True), ("right", False))
         if (names := list(_named(found.patterns, wrong)))
     ]
-    if not parts and found.pattern:
+    if {str(item["pattern"]) for item in found.patterns} == {"every entry"}:
+        return ""  # no two letters share an axis: there is no pattern to tell
+    if not parts and found.pattern not in ("", "every entry"):
         parts = [f"wrong where {found.pattern}"]
     return "; ".join(parts)
 

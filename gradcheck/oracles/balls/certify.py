@@ -103,7 +103,19 @@ def certify(
     *,
     precisions: Sequence[int] = PRECISIONS,
 ) -> Certificate | None:
-    """A proof that the claim is wrong at the example; None where balls cannot give one."""
+    """A proof that the claim is wrong at the example; None where balls cannot give one.
+
+    A claim that is undefined where the forward is smooth is wrong if it is so at all points nearby
+    (h⁻¹ for h = relu z below 0). Where it divides by a number that merely happens to be 0 at this
+    point, it may be right wherever that number is not 0, which is no refutation.
+
+    Args:
+        operation: The operation.
+        claim: One of its claims.
+        example: From which a point of the domain is made: floats are exact, rows of probabilities
+            are u/Σu in rationals.
+        precisions: In bits, tried in this order.
+    """
     return examine(operation, claim, example, precisions=precisions).certificate
 
 
@@ -151,9 +163,7 @@ def examine(
     return outcome
 
 
-def _at_precision(
-    operation: Operation, claim: Claim, example: Example, precision: int
-) -> Outcome:
+def _at_precision(operation: Operation, claim: Claim, example: Example, precision: int) -> Outcome:
     with flint.ctx.workprec(precision):
         try:
             sides = _evaluate(operation, claim, example)
@@ -167,21 +177,19 @@ def _evaluate(operation: Operation, claim: Claim, example: Example) -> _Sides:
     return _Sides(output, true, claimed.derivative(claim))
 
 
-def _forward(
-    operation: Operation, claim: Claim, example: Example
-) -> tuple[Any, Any, Claimed]:
+def _forward(operation: Operation, claim: Claim, example: Example) -> tuple[Any, Any, Claimed]:
     """The output, its Jacobian, and what evaluates claims at the same point."""
     space = BallNamespace()
     values = operands(operation, example, claim.input, space)
     sizes = operation.sizes_of(values)
-    environment = operation.environment(space, values)
-    output = space.asarray(environment[claim.output]).entries
-    shape = (*output.shape, *values[claim.input].shape)
-    entries = math.prod(shape)
+    claimed = Claimed(operation, values, sizes, space)
+    entries = math.prod(claimed.shape(claim))
     if entries > MAX_ENTRIES:
         problem = f"a Jacobian of {entries} entries is more than {MAX_ENTRIES}; use smaller axes"
         raise UnsupportedOperation(problem)
-    return output, _jacobian(output, shape), Claimed(operation, environment, sizes, space)
+    claimed.environment = operation.environment(space, values)
+    output = space.asarray(claimed.environment[claim.output]).entries
+    return output, _jacobian(output, (*output.shape, *values[claim.input].shape)), claimed
 
 
 def _jacobian(output: Any, shape: tuple[int, ...]) -> Any:
@@ -223,10 +231,9 @@ def _compare(sides: _Sides, precision: int) -> Outcome:
         elif best is None or weight > best[0]:
             best = (weight, _certificate(place, true, claimed, precision))
     certificate = best[1] if best is not None else None
-    finite = compared == sides.true.size > 0 and certificate is None
-    finite = finite or _all_finite(sides)
     bound = _upper(radius) if compared and certificate is None else None
-    return Outcome(certificate, finite, bound, compared, "; ".join(sorted(troubles)))
+    reason = "; ".join(sorted(troubles))
+    return Outcome(certificate, _all_finite(sides), bound, compared, reason)
 
 
 def _settled(claimed: Entry) -> Entry:

@@ -35,7 +35,8 @@ class Claimed:
 
     Args:
         operation: The operation.
-        environment: Every operand by name, as the forward in balls gave them.
+        environment: Every operand by name, as the forward in balls gave them; inputs and parameters
+            are enough for the shape of a claim.
         sizes: The size of each axis.
         space: The namespace of the forward.
     """
@@ -55,19 +56,23 @@ class Claimed:
 
     def derivative(self, claim: Claim) -> Any:
         """The claimed derivative: an array of entries without tangents, output axes first."""
-        rank = rank_in(self.sizes)
-        expression = self.operation.derivative(claim.output, claim.input, rank)
-        dims = [
-            axis
-            for name in (claim.output, claim.input)
-            for axis in at_rank(self.operation.shapes[name], rank)
-        ]
-        out = np.empty([self.extent(axis) for axis in dims], dtype=object)
+        expression = self.operation.derivative(claim.output, claim.input, rank_in(self.sizes))
+        dims = self._dims(claim)
+        out = np.empty(self.shape(claim), dtype=object)
         for place in np.ndindex(out.shape):
             out[place] = Entry(arb(0))
         for term in expression.terms:
             self._add(out, term, expression, dict(zip(expression.output, dims, strict=True)))
         return out
+
+    def shape(self, claim: Claim) -> tuple[int, ...]:
+        """The sizes of a claimed derivative."""
+        return tuple(self.extent(axis) for axis in self._dims(claim))
+
+    def _dims(self, claim: Claim) -> list[str]:
+        rank = rank_in(self.sizes)
+        shapes = self.operation.shapes
+        return [a for n in (claim.output, claim.input) for a in at_rank(shapes[n], rank)]
 
     def extent(self, axis: str) -> int:
         """The size of an axis, which may be a number or a parameter that counts classes."""

@@ -286,6 +286,8 @@ def order(x: Entry, y: Entry) -> int | None:
 
 def largest(entries: list[Entry], sign: int = 1) -> Entry:
     """The entry that is certainly the largest (smallest with sign -1), itself."""
+    if not entries:
+        return troubled(Trouble.UNDEFINED)
     best = entries[0]
     if any(e.trouble for e in entries):
         return worst(*entries)

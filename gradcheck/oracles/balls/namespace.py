@@ -33,6 +33,10 @@ _divide = np.frompyfunc(scalar.divide, 2, 1)
 _power = np.frompyfunc(scalar.power, 2, 1)
 _negative = np.frompyfunc(scalar.negative, 1, 1)
 _order = np.frompyfunc(scalar.order, 2, 1)
+_still = np.frompyfunc(Entry.still, 1, 1)
+_motion = np.frompyfunc(
+    lambda e: e if e.trouble else Entry(arb(0), e.tangent, e.moves or bool(e.tangent)), 1, 1
+)
 _literal = np.frompyfunc(lambda x: Entry(literal(x)), 1, 1)
 
 
@@ -157,7 +161,9 @@ class BallNamespace(Namespace):
         if isinstance(condition, np.ndarray) and plain(x, y):
             return np.where(condition, x, y)
         choice = self.decision(condition)
-        chosen = _select(choice.true, choice.false, self.asarray(x).entries, self.asarray(y).entries)
+        chosen = _select(
+            choice.true, choice.false, self.asarray(x).entries, self.asarray(y).entries
+        )
         return BallArray(self, chosen)
 
     def maximum(self, x: Any, y: Any) -> Any:
@@ -229,7 +235,9 @@ class BallNamespace(Namespace):
         sizes: dict[str, int] = {}
         for group, array in zip(letters, arrays, strict=True):
             if len(group) != array.ndim:
-                problem = f"einsum({equation!r}): {group!r} stands for an array of {array.ndim} axes"
+                problem = (
+                    f"einsum({equation!r}): {group!r} stands for an array of {array.ndim} axes"
+                )
                 raise ShapeError(problem)
             sizes.update(zip(group, array.shape, strict=True))
         order = [*out, *(s for s in sizes if s not in out)]
@@ -241,21 +249,31 @@ class BallNamespace(Namespace):
     # Linear algebra
 
     def inv(self, x: Any) -> Any:
-        """The inverse of (a stack of) square matrices: adjugate over determinant."""
-        adjugate, det = self._faddeev(x)
-        return self.divide(adjugate, self.reshape(det, (*det.shape, 1, 1)))
+        """The inverse X of (a stack of) square matrices: adjugate over determinant, and -X dA X."""
+        values, motion = self._apart(x)
+        adjugate, det = self._faddeev(values)
+        inverse = self.divide(adjugate, self.reshape(det, (*det.shape, 1, 1)))
+        moved = self.matmul(inverse, self.matmul(motion, inverse))
+        return self.subtract(inverse, moved)
 
     def det(self, x: Any) -> Any:
-        """The determinant of (a stack of) square matrices."""
-        return self._faddeev(x)[1]
+        """The determinant of (a stack of) square matrices; it moves by the trace of adj(A) dA."""
+        values, motion = self._apart(x)
+        adjugate, det = self._faddeev(values)
+        moved = self.sum(self.multiply(self.matrix_transpose(adjugate), motion), axis=(-2, -1))
+        return self.add(det, moved)
 
-    def _faddeev(self, x: Any) -> tuple[Any, Any]:
+    def _apart(self, x: Any) -> tuple[BallArray, BallArray]:
+        """The values without derivatives, and zeros with the derivatives."""
+        entries = self.asarray(x).entries
+        return BallArray(self, _still(entries)), BallArray(self, _motion(entries))
+
+    def _faddeev(self, x: BallArray) -> tuple[Any, Any]:
         """Adjugate and determinant without pivots, by Faddeev and LeVerrier's recursion.
 
         M_1 = 1, c_k = -tr(A M_k)/k, M_{k+1} = A M_k + c_k; then det A = (-1)^n c_n and
         adj A = (-1)^(n-1) M_n. Only whole numbers divide, so that it holds for singular A too.
         """
-        x = self.asarray(x)
         n = x.shape[-1]
         one = self.eye(n)
         inner, c = self.broadcast_to(one, x.shape), self.ones(x.shape[:-2])

@@ -62,6 +62,9 @@ def operands(
     }
     for name, domain in operation.inputs.items():
         array = np.asarray(example.inputs[name])
+        if not array.size:
+            problem = f"{name} is empty: claims are made for axes of size 1 and more"
+            raise OutsideDomain(problem)
         if array.dtype.kind != "f":
             values[name] = array
             continue

@@ -397,10 +397,14 @@ class Functions:
         Otherwise it is exp(log(x) / degree), opaque.
         """
         space: Any = self
-        branching = space.branching * degree ** max(x.size, 1)
+        # A root that was taken before is the same.
+        known = space.memory.table(f"root of degree {degree}")
+        fresh = {key: key for key in keys_of(x.values) if key not in known}
+        branching = space.branching * degree ** len(fresh)
         if branching > _MOST or any(math.gcd(degree, p - 1) > 1 for p in space.field.primes):
             return space.unary("exp", space.divide(space.unary("log", x), degree))
         space.branching = branching
+        known.update(fresh)
         root = FieldArray(
             space, space.field.odd_root(x.data[:, :1], degree), x.bound, depth=x.depth
         )

@@ -94,7 +94,9 @@ def symbolic(operation: Operation, claim: Claim, *, seed: int = 0) -> Finding:
 
 def _line(error: BaseException) -> str:
     """The user's own line in a traceback."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/gradcheck/" not in f.filename]
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if "/gradcheck/" not in f.filename
+    ]
     frames += [f for f in traceback.extract_tb(error.__traceback__) if "/_specs/" in f.filename]
     return f" ({frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
 
@@ -155,7 +157,12 @@ class _Run:
         # Relations of what is differentiated or depends on it may be used only afterwards.
         chosen = domain.kind in ("mask", "one_hot")
         atom = self.table.get(
-            "input", name, own, positive=positive, selects=chosen, sums_to_one=domain.kind == "one_hot"
+            "input",
+            name,
+            own,
+            positive=positive,
+            selects=chosen,
+            sums_to_one=domain.kind == "one_hot",
         )
         self.atoms[name] = atom
         places = tuple(i for i, a in enumerate(axes) if a != "1")
@@ -239,7 +246,8 @@ class _Run:
     def _note_denominator(self, factor: Factor, form: Form) -> None:
         """What the claim divides by and is not known to be positive."""
         positive = all(
-            c > 0 and not k.deltas and all(e.atom.positive for e in k.entries) for k, c in form.terms.items()
+            c > 0 and not k.deltas and all(e.atom.positive for e in k.entries)
+            for k, c in form.terms.items()
         )
         if not positive or form.is_zero:
             name = factor.name if factor.function is None else f"{factor.function}({factor.name})"
@@ -276,7 +284,9 @@ class _Run:
         text = shown(self._in_operands(true - claimed), letters)
         case = self.case.words()
         where = f" at {case}" if case else ""
-        return Finding("suspect", residual=text, reason=f"true − claimed = {text}{where}", bound=bound)
+        return Finding(
+            "suspect", residual=text, reason=f"true − claimed = {text}{where}", bound=bound
+        )
 
     def _in_operands(self, form: Form) -> Form:
         """The form with the outputs' own names where that makes it shorter (a for exp z / Σ exp z)."""
@@ -291,7 +301,9 @@ class _Run:
                 continue
             named = self.table.get("output", name, value.axes, positive=whole[0].atom.positive)
             shorter = _substituted(form, whole[0], key, named)
-            if len(shown(shorter, self.expression.output)) < len(shown(form, self.expression.output)):
+            if len(shown(shorter, self.expression.output)) < len(
+                shown(form, self.expression.output)
+            ):
                 form = shorter
         return form
 
@@ -337,7 +349,8 @@ def _substituted(form: Form, whole: Entry, key: Key, named: Atom) -> Form:
 def _branches(form: Form) -> bool:
     atoms = {e.atom for k in form.terms for e in k.entries}
     return any(
-        a.kind in ("step", "equal", "selector") or (a.argument is not None and _branches(a.argument))
+        a.kind in ("step", "equal", "selector")
+        or (a.argument is not None and _branches(a.argument))
         for a in atoms
     )
 

@@ -224,9 +224,7 @@ def _aligned(*forms: Form) -> tuple[tuple[str, ...], list[Form]]:
                 )
             axes[i] = axis
     common = tuple(axes)
-    return common, [
-        relettered(f, common, tuple(range(rank - f.rank, rank))) for f in forms
-    ]
+    return common, [relettered(f, common, tuple(range(rank - f.rank, rank))) for f in forms]
 
 
 class Symbols:
@@ -272,7 +270,9 @@ class Symbols:
             if x != x or x in (float("inf"), float("-inf")):
                 raise Undecided(f"the constant {x} is no real number")
             return SymArray(self, constant((), Fraction(repr(x))))
-        raise Undecided(f"{type(x).__name__} values cannot be made symbolic; write numbers and xp arrays")
+        raise Undecided(
+            f"{type(x).__name__} values cannot be made symbolic; write numbers and xp arrays"
+        )
 
     def _pair(self, x: Any, y: Any) -> tuple[Form, Form]:
         _, (a, b) = _aligned(self.asarray(x).form, self.asarray(y).form)
@@ -303,9 +303,13 @@ class Symbols:
     def pow(self, x: Any, y: Any) -> SymArray:
         """A rational power."""
         if isinstance(y, SymArray):
-            ((key, number),) = y.form.terms.items() if len(y.form.terms) == 1 else ((None, Fraction(0)),)
+            ((key, number),) = (
+                y.form.terms.items() if len(y.form.terms) == 1 else ((None, Fraction(0)),)
+            )
             if key is None or key.entries or key.scalars:
-                raise Undecided("a power with a symbolic exponent; write exp(p * log(x)) for positive x")
+                raise Undecided(
+                    "a power with a symbolic exponent; write exp(p * log(x)) for positive x"
+                )
             y = number
         exponent = Fraction(repr(y)) if isinstance(y, float) else Fraction(y)
         return SymArray(self, functions.power(self.table, self.asarray(x).form, exponent))
@@ -357,7 +361,7 @@ class Symbols:
         return self.divide(self.add(self.exp(x), self.exp(self.negative(x))), 2)
 
     def tan(self, x: Any) -> SymArray:
-        """sin / cos."""
+        """Sin / cos."""
         return self.divide(self.sin(x), self.cos(x))
 
     def logaddexp(self, x: Any, y: Any) -> SymArray:
@@ -434,7 +438,7 @@ class Symbols:
         """The smaller one."""
         return self.where(self.greater(x, y), y, x)
 
-    def clip(self, x: Any, min: Any = None, max: Any = None) -> SymArray:  # noqa: A002
+    def clip(self, x: Any, min: Any = None, max: Any = None) -> SymArray:
         """X held between bounds."""
         x = self.asarray(x)
         if min is not None:
@@ -484,7 +488,9 @@ class Symbols:
         """The sum over axes."""
         x = self.asarray(x)
         positions = _positions(axis, x.ndim)
-        return self._keep(SymArray(self, summed(x.form, positions)), x, positions, keepdims=keepdims)
+        return self._keep(
+            SymArray(self, summed(x.form, positions)), x, positions, keepdims=keepdims
+        )
 
     def _keep(
         self, result: SymArray, x: SymArray, positions: tuple[int, ...], *, keepdims: bool
@@ -522,7 +528,7 @@ class Symbols:
         return self.sqrt(self.var(x, axis=axis, correction=correction, keepdims=keepdims))
 
     def logsumexp(self, x: Any, axis: Any = None, *, keepdims: bool = False) -> SymArray:
-        """log Σ exp over axes."""
+        """Log Σ exp over axes."""
         return self.log(self.sum(self.exp(x), axis=axis, keepdims=keepdims))
 
     def einsum(self, equation: str, *operands: Any) -> SymArray:
@@ -578,7 +584,9 @@ class Symbols:
         form = self.asarray(x).form
         order = [a % form.rank for a in axes]
         new = tuple(form.axes[i] for i in order)
-        return SymArray(self, relettered(form, new, tuple(order.index(i) for i in range(form.rank))))
+        return SymArray(
+            self, relettered(form, new, tuple(order.index(i) for i in range(form.rank)))
+        )
 
     def matrix_transpose(self, x: Any) -> SymArray:
         """The last two axes exchanged."""
@@ -620,7 +628,9 @@ class Symbols:
                 at += 1
                 letters.append(-1)
             else:
-                raise Undecided(f"indexing a symbolic axis with {part!r}; only ':', None and '...' keep it whole")
+                raise Undecided(
+                    f"indexing a symbolic axis with {part!r}; only ':', None and '...' keep it whole"
+                )
         if -1 in letters:
             gone = tuple(i for i, s in enumerate(letters) if s == -1)
             kept = tuple(s for s in letters if s != -1)

@@ -42,9 +42,7 @@ class Calculus:
         items: list[tuple[Key, Fraction]] = []
         for key, c in form.terms.items():
             # Bound letters move behind the variable's.
-            place = {
-                s: s + width for e in key.entries for s in e.letters if s >= form.rank
-            }
+            place = {s: s + width for e in key.entries for s in e.letters if s >= form.rank}
             entries = [
                 e._replace(letters=tuple(place.get(s, s) for s in e.letters)) for e in key.entries
             ]
@@ -145,6 +143,7 @@ def _eliminated(key: Key, rank: int) -> Key:
         kept, gone = sorted(found)
         if kept != gone:
             entries = tuple(
-                e._replace(letters=tuple(kept if s == gone else s for s in e.letters)) for e in entries
+                e._replace(letters=tuple(kept if s == gone else s for s in e.letters))
+                for e in entries
             )
             deltas = [tuple(kept if s == gone else s for s in d) for d in deltas]  # type: ignore[misc]

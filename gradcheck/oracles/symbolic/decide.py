@@ -40,7 +40,12 @@ _ROUNDS = 6
 def with_relations(form: Form, related: dict[Atom, Atom]) -> Form:
     """The form with rows of probabilities known to sum to one."""
     items = [
-        (k._replace(entries=tuple(e._replace(atom=related.get(e.atom, e.atom)) for e in k.entries)), c)
+        (
+            k._replace(
+                entries=tuple(e._replace(atom=related.get(e.atom, e.atom)) for e in k.entries)
+            ),
+            c,
+        )
         for k, c in form.terms.items()
     ]
     return build(form.axes, items)
@@ -95,7 +100,11 @@ def _cleared(table: Table, form: Form) -> Form | None:
             if place[0].kind == "sum":
                 present.setdefault(place, set()).add(power)
     for place, powers in present.items():
-        counted = powers if all(place in _roots(k, form.rank) for k in form.terms) else powers | {Fraction(0)}
+        counted = (
+            powers
+            if all(place in _roots(k, form.rank) for k in form.terms)
+            else powers | {Fraction(0)}
+        )
         whole = {p for p in counted if (p - min(counted)).denominator == 1}
         least[place] = min(whole)
     if not any(len(p) > 1 or least[place] for place, p in present.items()):
@@ -167,7 +176,8 @@ class Residues:
             result = result * self._rooted(("scalar", name), power) % PRIME
             degree += abs(power) * _ROOTS
         entries = tuple(
-            e._replace(letters=tuple(letters[s] if s < rank else s for s in e.letters)) for e in key.entries
+            e._replace(letters=tuple(letters[s] if s < rank else s for s in e.letters))
+            for e in key.entries
         )
         roots, groups = components(entries, rank)
         for e in roots:
@@ -176,7 +186,9 @@ class Residues:
         for group in groups:
             named = named_group(tuple(group), rank)
             names = tuple((e.atom.number, e.letters, e.power) for e in named)
-            shifted = tuple((n, tuple(s if s < rank else s - rank - 10**6 for s in ls), p) for n, ls, p in names)
+            shifted = tuple(
+                (n, tuple(s if s < rank else s - rank - 10**6 for s in ls), p) for n, ls, p in names
+            )
             result = result * self.of(("sum", shifted)) % PRIME
             degree += 1
         self.degree = max(self.degree, int(degree) + 1)
@@ -205,9 +217,7 @@ def _residue(c: Fraction) -> int:
     return c.numerator * pow(c.denominator, -1, PRIME) % PRIME
 
 
-def agree_at_random(
-    table: Table, first: Form, second: Form, seed: int
-) -> tuple[bool, float]:
+def agree_at_random(table: Table, first: Form, second: Form, seed: int) -> tuple[bool, float]:
     """Whether two forms agree at random residues for every pattern, and the bound on a false yes."""
     bound = 1.0
     patterns = list(_patterns(first.axes))
@@ -223,9 +233,7 @@ def agree_at_random(
 
 def _patterns(axes: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
     """Every way in which letters of one axis may be equal, as the first letter of each class."""
-    choices = [
-        [i, *(j for j in range(i) if axes[j] == axis)] for i, axis in enumerate(axes)
-    ]
+    choices = [[i, *(j for j in range(i) if axes[j] == axis)] for i, axis in enumerate(axes)]
     for pattern in product(*choices):
         if all(pattern[c] == c for c in pattern):
             yield pattern

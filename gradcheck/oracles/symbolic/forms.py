@@ -226,7 +226,9 @@ def counted(
     return key._replace(scalars=(*key.scalars, *lost)) if lost else key
 
 
-def _scalars(pairs: Iterable[tuple[str, Fraction]]) -> tuple[Fraction, tuple[tuple[str, Fraction], ...]]:
+def _scalars(
+    pairs: Iterable[tuple[str, Fraction]],
+) -> tuple[Fraction, tuple[tuple[str, Fraction], ...]]:
     """Whole powers of numbers become part of the coefficient."""
     factor, kept = Fraction(1), []
     powers: dict[str, Fraction] = {}
@@ -346,7 +348,10 @@ def _matches(
             if i in used or e.atom is not wanted[k].atom or e.power != wanted[k].power:
                 continue
             grown = dict(names)
-            if all(grown.setdefault(s, t) == t for s, t in zip(wanted[k].letters, e.letters, strict=True)):
+            if all(
+                grown.setdefault(s, t) == t
+                for s, t in zip(wanted[k].letters, e.letters, strict=True)
+            ):
                 yield from extend(k + 1, grown, used | {i})
 
     return extend(0, names, frozenset())
@@ -375,7 +380,10 @@ def _canonical(entries: tuple[Entry, ...], rank: int) -> tuple[Entry, ...]:
     out, start = sorted(roots, key=_entry_key), rank
     for group in named:
         size = len({s for e in group for s in e.letters if s >= rank})
-        out += [e._replace(letters=tuple(s if s < rank else s - rank + start for s in e.letters)) for e in group]
+        out += [
+            e._replace(letters=tuple(s if s < rank else s - rank + start for s in e.letters))
+            for e in group
+        ]
         start += size
     return tuple(out)
 

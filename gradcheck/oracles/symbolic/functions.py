@@ -68,7 +68,9 @@ def _power_of_monomial(table: Table, form: Form, exponent: Fraction) -> Form:
         # √(x²) is |x|, not x: keep together what may be negative.
         outside = [e for e in roots if _positive(e)]
         inside = [e for e in roots if not _positive(e)]
-        kept = build(form.axes, [(Key((), tuple(inside), ()), Fraction(1 if coefficient > 0 else -1))])
+        kept = build(
+            form.axes, [(Key((), tuple(inside), ()), Fraction(1 if coefficient > 0 else -1))]
+        )
         result = _sum_atom(table, kept, exponent)
         coefficient = abs(coefficient)
     else:
@@ -154,9 +156,13 @@ def _sum_atom(table: Table, form: Form, exponent: Fraction) -> Form:
     return build(form.axes, [(Key((), (Entry(atom, letters, exponent),), ()), Fraction(1))])
 
 
-def atom_of(table: Table, kind: str, form: Form, **properties: bool) -> tuple[Atom, tuple[int, ...]]:
+def atom_of(
+    table: Table, kind: str, form: Form, **properties: bool
+) -> tuple[Atom, tuple[int, ...]]:
     """The atom that a function of a form is, and the form's letters on which it depends."""
-    used = tuple(sorted({s for k in form.terms for e in k.entries for s in e.letters if s < form.rank}))
+    used = tuple(
+        sorted({s for k in form.terms for e in k.entries for s in e.letters if s < form.rank})
+    )
     axes = tuple(form.axes[s] for s in used)
     names = {s: i for i, s in enumerate(used)}
     shift = len(used) - form.rank
@@ -165,7 +171,9 @@ def atom_of(table: Table, kind: str, form: Form, **properties: bool) -> tuple[At
             Key(
                 k.scalars,
                 tuple(
-                    e._replace(letters=tuple(names[s] if s < form.rank else s + shift for s in e.letters))
+                    e._replace(
+                        letters=tuple(names[s] if s < form.rank else s + shift for s in e.letters)
+                    )
                     for e in k.entries
                 ),
                 (),
@@ -267,7 +275,9 @@ def log(table: Table, form: Form, depth: int = 0) -> Form:
     if len(rest.terms) == 1:
         return result + _log_of_monomial(table, rest)
     atom, letters = atom_of(table, "log", rest)
-    return result + build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
+    return result + build(
+        form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))]
+    )
 
 
 def _log_of_content(table: Table, content: Form) -> Form:
@@ -293,7 +303,9 @@ def _log_of_monomial(table: Table, form: Form) -> Form:
     if roots or c != 1:
         kept = build(form.axes, [(Key((), tuple(roots), ()), c)])
         atom, letters = atom_of(table, "log", kept)
-        result = build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
+        result = build(
+            form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))]
+        )
     for group in groups:
         single = build(form.axes, [(Key((), tuple(group), ()), Fraction(1))])
         atom, letters = atom_of(table, "sum", single)
