@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gradcheck.library import Target
+    from gradcheck.operation import Operation
     from gradcheck.reports import Report
 
 PROFILES = ("quick", "standard", "thorough")
@@ -306,9 +307,22 @@ def _shown(target: Target) -> str:
     source = f"Source: {operation.source.strip()}" if operation.source else ""
     place = f"Written in {operation.location}" if operation.location else ""
     ending = "\n".join(line for line in (source, place) if line)
-    return "\n\n".join(
-        part for part in (operation.statement(), operation.doc.strip(), ending) if part
-    )
+    parts = (operation.statement(), _proofs(operation), operation.doc.strip(), ending)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _proofs(operation: Operation) -> str:
+    """What the symbolic oracle proves of each claim, or why it does not."""
+    from gradcheck.oracles.symbolic import symbolic
+
+    lines = []
+    for claim in operation.claims():
+        if claim.form != "missing":
+            found = symbolic(operation, claim)
+            said = found.statement if found.verdict == "proved" else found.reason
+            verdict = "not proved" if found.verdict == "suspect" else found.verdict
+            lines.append(f"  ∂{claim.output}/∂{claim.input} is {verdict}: {said}")
+    return "\n".join(lines)
 
 
 @main.command(short_help="Show the frameworks and devices found here.")

@@ -211,7 +211,7 @@ class _PlainDraws:
             if self._depth == 1:
                 self._own = getattr(HypothesisProvider, "_maybe_draw_constant", None)
                 if self._own is not None:  # older and newer versions may not have it
-                    HypothesisProvider._maybe_draw_constant = _no_constant  # type: ignore[method-assign]
+                    HypothesisProvider._maybe_draw_constant = _no_constant  # type: ignore[method-assign, assignment]
 
     def __exit__(self, *_: object) -> None:
         with self._lock:

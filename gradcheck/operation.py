@@ -181,7 +181,7 @@ class Operation(ABC):
     def __radd__(self, other: object) -> Operation:
         if other == 0:  # what sum([...]) starts from
             return self
-        return NotImplemented  # type: ignore[return-value]
+        return NotImplemented
 
     # ------------------------------------------------------------------ evaluation
 

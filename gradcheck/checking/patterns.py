@@ -86,7 +86,7 @@ def groups(
 
 def _merged(found: dict[tuple[bool, ...], Group], expression: Expression) -> list[Group]:
     """Patterns that differ in one equality and are alike right or wrong, as one without it."""
-    known: dict[tuple[bool | None, ...], Group] = dict(found)
+    known: dict[tuple[bool | None, ...], Group] = {tuple(k): g for k, g in found.items()}
     # The last equality goes first: `p ≠ r` reads better than `q = s; p ≠ r, q ≠ s`.
     for k in reversed(range(len(pairs(expression)))):
         for first in list(known):

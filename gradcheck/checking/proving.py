@@ -90,7 +90,8 @@ def _certify(
             f"{finding.reason}; but no point of the domain was found at which they certainly differ"
         )
         return
-    example = _smallest(planned, operation, claim, points, found[0])
+    known = next(e for e in points.members if e is found[0])
+    example = _smallest(planned, operation, claim, points, known)
     certificate = balls.certify(operation, claim, example) or found[1]
     check.verdict, check.reason = Verdict.REFUTED, finding.reason
     check.examples = 1

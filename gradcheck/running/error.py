@@ -139,15 +139,16 @@ class ErrorNamespace(Namespace):
 
     @quiet
     def _sum(self, operation: Any, x: ErrorArray, y: ErrorArray) -> ErrorArray:
-        # A sum errs by no more than either operand, for x itself is representable: x + 0 is exact.
-        # Twice, since the centre is rounded too.
+        # One rounding of the result, however small an operand is: a fused `x @ w + b` adds the terms
+        # of the product to b one by one, and each addition rounds. Only x + 0 is exact.
+        both = (x.upper > 0) & (y.upper > 0)
         return self._close(
             operation(x.value, y.value),
             total_error(x, y),
             ARITHMETIC,
-            live=lambda: (x.upper > 0) & (y.upper > 0),
+            live=lambda: both,
             infinite=lambda: at_infinity(x) | at_infinity(y),
-            limit=2 * np.minimum(x.upper, y.upper),
+            limit=np.where(both, np.inf, 0.0),
         )
 
     def multiply(self, x: Any, y: Any) -> Any:

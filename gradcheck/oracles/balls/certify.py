@@ -144,7 +144,11 @@ def witness(
     precisions: Sequence[int] = PRECISIONS[:2],
 ) -> bool:
     """Whether forward, derivative and claim are certified finite at some example with any entry."""
-    return any(examine(operation, claim, e, precisions=precisions).finite for e in examples)
+    return any(
+        examine(operation, claim, example, precisions=(precision,)).finite
+        for example in examples
+        for precision in precisions
+    )
 
 
 def examine(

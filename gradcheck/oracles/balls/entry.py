@@ -105,7 +105,9 @@ def is_infinite(x: arb) -> bool:
 
 
 def _undefined(*operands: Entry) -> Entry:
-    return troubled(Trouble.UNKNOWN if any(e.moves for e in operands) else Trouble.UNDEFINED)
+    """∞ - ∞, 0 · ∞ and the like; an overflow of finite numbers is only not known."""
+    certain = not any(e.moves for e in operands) and any(is_infinite(e.value) for e in operands)
+    return troubled(Trouble.UNDEFINED if certain else Trouble.UNKNOWN)
 
 
 # ------------------------------------------------------------------ tangents
@@ -250,7 +252,8 @@ def _power_of_zero(x: Entry, y: Entry) -> Entry:
 
 def total(entries: Iterable[Entry]) -> Entry:
     """The sum of many."""
-    value, tangent, moves = arb(0), {}, False
+    value, moves = arb(0), False
+    tangent: Tangent = {}
     kept = list(entries)
     for e in kept:
         if e.trouble:
@@ -292,7 +295,8 @@ def largest(entries: list[Entry], sign: int = 1) -> Entry:
     if any(e.trouble for e in entries):
         return worst(*entries)
     for e in entries[1:]:
-        if sign * float(e.value.mid() - best.value.mid()) > 0:
+        low, high = (best, e) if sign > 0 else (e, best)
+        if high.value.mid() > low.value.mid():
             best = e
     for e in entries:
         known = order(best, e)

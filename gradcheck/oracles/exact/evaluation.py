@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from gradcheck.oracles.exact.array import (
 )
 from gradcheck.oracles.exact.branches import SELECTORS
 from gradcheck.oracles.exact.claim import Claimant, Claimed
+from gradcheck.oracles.exact.functions import LEAST_LANES
 from gradcheck.oracles.exact.inputs import arrays, draw
 from gradcheck.oracles.exact.memory import Memory
 from gradcheck.oracles.exact.namespace import FieldNamespace
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from gradcheck.oracles.exact.inputs import Case, Draw
 
 _TRIES = 4
+_MANY_LANES = 512
+# The largest array of which there are so many lanes, in entries.
+MOST_RELATED = 4000
 _POINTS = 24
 # Larger arrays are not written out.
 _READABLE = 12
@@ -54,6 +59,7 @@ class Outcome:
         degree: Of the cleared numerator of an entry of true − claimed.
         norm: log2 of the sum of its |coefficients|.
         selected: Whether branches occurred.
+        opaque_roots: Whether roots of generic values occurred.
         denominators: What the claim divides by, as residues.
         finite: Whether forward and claim are finite at the real point; None where there is none.
         rounded: Floats of many digits in the forward, with their places.
@@ -67,12 +73,22 @@ class Outcome:
     degree: float
     norm: float
     selected: bool
+    opaque_roots: bool
     denominators: list[Any]
     finite: bool | None
     rounded: dict[float, Any]
     point: str
     drawn: Draw
     memory: Memory
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Whether balls at a real point are carried, decide branches, and roots are related."""
+
+    shadowed: bool = False
+    cell: bool = False
+    related: bool = False
 
 
 class Evaluator:
@@ -96,7 +112,13 @@ class Evaluator:
         return Field(primes)
 
     def evaluate(
-        self, case: Case, *, shadowed: bool = False, cell: bool = False, times: int = 1
+        self,
+        case: Case,
+        *,
+        shadowed: bool = False,
+        cell: bool = False,
+        times: int = 1,
+        related: bool = False,
     ) -> Outcome:
         """At random primes and inputs: with generic selectors, or with those of a real point.
 
@@ -105,6 +127,7 @@ class Evaluator:
             shadowed: Whether to follow a real point.
             cell: Whether to decide branches at that point.
             times: How many times the usual number of lanes to take.
+            related: Whether to relate roots of generic values to them, in many lanes.
 
         Raises:
             ResampleError: Where even new lanes and inputs divide by zero.
@@ -113,9 +136,11 @@ class Evaluator:
         last: Exception | None = None
         zeros = straddles = 0
         while zeros < _TRIES and straddles < _POINTS:
-            field = self.lanes(self.settings.lanes * times)
+            field = self.lanes(_MANY_LANES if related else self.settings.lanes * times)
             try:
-                return self._once(case, field, shadowed=shadowed or cell, cell=cell)
+                drawn = self._drawn(case, field)
+                memory, mode = Memory(field, self.rng), Mode(shadowed or cell, cell, related)
+                return self.run(case, drawn, memory, mode)
             except ResampleError as error:
                 zeros, last = zeros + 1, error
             except StraddleError as error:
@@ -125,29 +150,29 @@ class Evaluator:
         assert last is not None
         raise last
 
-    def _once(self, case: Case, field: Field, *, shadowed: bool, cell: bool) -> Outcome:
+    def _drawn(self, case: Case, field: Field) -> Draw:
         self.draws += 1
-        drawn = draw(self.operation, case, field, self.rng, self.settings.seed + self.draws)
-        return self.run(case, drawn, Memory(field, self.rng), shadowed=shadowed, cell=cell)
+        return draw(self.operation, case, field, self.rng, self.settings.seed + self.draws)
 
     def with_other_selectors(self, case: Case, outcome: Outcome) -> Outcome:
         """The same evaluation, except that generic selectors are drawn anew."""
-        return self.run(
-            case, outcome.drawn, outcome.memory.without(SELECTORS), shadowed=False, cell=False
-        )
+        return self.run(case, outcome.drawn, outcome.memory.without(SELECTORS), Mode())
 
-    def run(
-        self, case: Case, drawn: Draw, memory: Memory, *, shadowed: bool, cell: bool
-    ) -> Outcome:
+    def run(self, case: Case, drawn: Draw, memory: Memory, mode: Mode) -> Outcome:
         """Forward, derivative and claim on given inputs."""
         with ctx.workprec(shadow.PRECISION):
-            return self._run(case, drawn, memory, shadowed=shadowed, cell=cell)
+            return self._run(case, drawn, memory, mode)
 
-    def _run(
-        self, case: Case, drawn: Draw, memory: Memory, *, shadowed: bool, cell: bool
-    ) -> Outcome:
+    def _run(self, case: Case, drawn: Draw, memory: Memory, mode: Mode) -> Outcome:
         operation, claim = self.operation, self.claim
-        space = FieldNamespace(memory.field, memory, self.rng, shadowed=shadowed, cell=cell)
+        space = FieldNamespace(
+            memory.field,
+            memory,
+            self.rng,
+            shadowed=mode.shadowed,
+            cell=mode.cell,
+            related=mode.related,
+        )
         values, wrt = arrays(operation, drawn, space, claim.input)
         operands = operation.environment(space, values)
         result = space.asarray(operands[claim.output])
@@ -155,12 +180,25 @@ class Evaluator:
         expression = operation.derivative(claim.output, claim.input, rank_in(sizes))
         claimant = Claimant(space, operands, {**case.sizes, **sizes}, operation.one_hot)
         claimed = claimant.evaluate(expression)
-        true = jacobian(result, wrt)
-        wrong = np.any((true - claimed.values) % memory.field.column(true.ndim) != 0, axis=0)
-        bound, size = self._bound(space, result, claimed)
         finite = None
-        if shadowed:
+        if mode.shadowed:
             finite = claimed.finite and all(_finite(operands[n]) for n in operation.output_names)
+        point = _point_words(drawn) if mode.cell else ""
+        return self._compared(space, jacobian(result, wrt), result, claimed, finite, point, drawn)
+
+    def _compared(
+        self,
+        space: FieldNamespace,
+        true: Any,
+        result: FieldArray,
+        claimed: Claimed,
+        finite: bool | None,
+        point: str,
+        drawn: Draw,
+    ) -> Outcome:
+        differs = (true - claimed.values) % space.field.column(true.ndim) != 0
+        wrong = np.any(differs[space.alive], axis=0)
+        bound, size = self._bound(space, result, claimed)
         return Outcome(
             wrong=[tuple(map(int, place)) for place in np.argwhere(wrong)],
             entries=wrong.size,
@@ -168,12 +206,13 @@ class Evaluator:
             degree=size.degree,
             norm=size.norm,
             selected=space.selected > 0,
+            opaque_roots=space.opaque_roots > 0,
             denominators=claimed.denominators,
             finite=finite,
             rounded=space.rounded,
-            point=_point_words(drawn) if cell else "",
+            point=point,
             drawn=drawn,
-            memory=memory,
+            memory=space.memory,
         )
 
     def _bound(
@@ -181,8 +220,12 @@ class Evaluator:
     ) -> tuple[float, Bound]:
         """Theorem A: on the probability of accepting a wrong entry, and the size of its numerator."""
         size = claimed.bound if result.slope is None else result.slope.plus(claimed.bound)
-        one = self._lane(space, size)
-        total = one**space.field.count
+        one, lanes = self._lane(space, size), space.field.count
+        total = one**lanes
+        if space.related:
+            # Which lanes are left depends on what is evaluated: any of them might be.
+            total = math.comb(lanes, LEAST_LANES) * one**LEAST_LANES
+            total += _unseen(int(space.alive.sum()), space.hidden)
         for count, arguments in space.memory.met.values():
             pairs = count * (count - 1) / 2
             collision = self._lane(space, arguments.plus(arguments))
@@ -205,6 +248,19 @@ class Evaluator:
         hit = conjugates * size.degree / points
         content = conjugates * size.norm / (pool.bits * count)
         return min(hit + content, 1.0)
+
+
+def _unseen(lanes: int, hidden: int) -> float:
+    """That one combination of signs of hidden roots comes in fewer than the least number of lanes.
+
+    Each combination is a region of real points; a claim may be wrong in one of them alone.
+    """
+    if not hidden:
+        return 0.0
+    share = 0.5**hidden
+    return math.fsum(
+        math.comb(lanes, k) * share**k * (1 - share) ** (lanes - k) for k in range(LEAST_LANES)
+    )
 
 
 def jacobian(result: FieldArray, wrt: FieldArray) -> Any:

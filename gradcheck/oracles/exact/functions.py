@@ -9,8 +9,9 @@ equal here is equal there; they only help to recognise equal things.
 Square roots. Values that are positive by construction (exp, roots, positive inputs, π) are drawn as
 fourth powers; modulo p ≡ 3 (mod 4) a square has exactly one root that is a square itself, and
 these roots multiply as positive real roots do. Of a product of such values the root is
-taken; of anything else (a sum, a real input) the root is a fresh opaque value, as its square need not
-have a root in the field, and where it has one its sign would be a guess: √(s²) = s is wrong for s < 0.
+taken. Of anything else (a sum, a real input) the root is a fresh opaque value at first: where the field
+has a root, its sign may be a guess, and √(s²) = s is wrong for s < 0. If that does not show equality,
+the evaluation is repeated in many lanes, with T² = u and both signs of T.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 WEIGHT = 4
 DEPTH = 2
+# The lanes that are left at least where roots of generic values are taken.
+LEAST_LANES = 8
 # The most that odd roots may multiply the degrees by.
 _MOST = 4096
 
@@ -131,7 +134,7 @@ class Functions:
         for key, value in zip(keys_of(x.values), keys_of(values), strict=True):
             if table.setdefault(key, value) is value and any(key):
                 logs.setdefault(value, key)
-                if not depth:
+                if depth < DEPTH:
                     shallow[value] = value
         memory.holds("exp", bound)
         memory.holds("log", x.bound)
@@ -187,6 +190,7 @@ class Functions:
         space: Any = self
         memory = space.memory
         table, logs = memory.table("exp"), memory.table("log")
+        shallow = memory.table("not positive by construction")
         one: Key = (1,) * space.field.count
 
         def make(key: Key) -> Key:
@@ -198,6 +202,8 @@ class Functions:
                 space.met(pole)
                 memory.holds("exp", inverse)
                 inverted: Key = memory.inverted(mirrored)
+                if mirrored in shallow:
+                    shallow[inverted] = inverted
                 return inverted
             value: Key = memory.fresh(fourth=True)
             logs[value] = key
@@ -231,7 +237,7 @@ class Functions:
                 return negated
             value: Key = memory.fresh(fourth=False)
             exps[value] = key
-            if not x.depth:
+            if x.depth < DEPTH:
                 memory.table("not positive by construction")[key] = key
             return value
 
@@ -330,13 +336,43 @@ class Functions:
             space.extend()
             values = space.field.root(x.data)
             return FieldArray(space, values, x.bound, depth=x.depth - 1)
-        zero = (0,) * space.field.count
+        zero: Key = (0,) * space.field.count
 
         def make(key: Key) -> Key:
-            value: Key = space.memory.fresh(fourth=True) if any(key) else zero
-            return value
+            if not any(key):
+                return zero
+            related = self._related_root(key) if space.related else None
+            fresh: Key = space.memory.fresh(fourth=True)
+            return fresh if related is None else related
 
-        return self._opaque("sqrt", x, make, depth=DEPTH)
+        space.opaque_roots += 1
+        found = self._opaque("sqrt", x, make, depth=0 if space.related else DEPTH)
+        if space.related:
+            found.bound = Bound(float(WEIGHT)).plus(x.bound)
+        return found
+
+    def _related_root(self, key: Key) -> Key | None:
+        """A root T with T² = u in the lanes where u is a square; the others are given up.
+
+        A lane that is given up proves that u is no square of a function: T and -T are conjugate.
+        Where none is, u may be w² for a w of unknown sign: T is w or -w by chance, lane by lane, and
+        what holds in all of them holds for |w|. None where too few lanes would be left.
+        """
+        space: Any = self
+        primes = space.field.primes
+        square = [pow(u, (p - 1) // 2, p) == 1 for u, p in zip(key, primes, strict=True)]
+        left = space.alive & np.array(square)
+        if left.sum() < LEAST_LANES:
+            return None
+        if left.sum() == space.alive.sum():
+            space.hidden += 1
+        space.alive = left
+        space.branching *= 2
+        signs = space.rng.integers(0, 2, len(primes)).tolist()
+        return tuple(
+            (1 - 2 * sign) * pow(u, (p + 1) // 4, p) % p
+            for u, p, sign in zip(key, primes, signs, strict=True)
+        )
 
     def _root_of_numbers(self, x: FieldArray) -> FieldArray:
         space: Any = self

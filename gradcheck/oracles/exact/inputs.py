@@ -8,6 +8,7 @@ inputs are samples, and the statement says so.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from gradcheck.oracles.exact import shadow
 from gradcheck.oracles.exact.functions import DEPTH, WEIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gradcheck.operation import Operation
     from gradcheck.oracles.exact.array import FieldArray
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _FIRST = (2, 3, 4, 5, 6, 7, 8, 9)
 _SEARCHED = 9
 _MOST_VALUES = 6
+_MOST_ENTRIES = 100_000
 _SAMPLED = ("one_hot", "labels", "integers", "mask")
 
 
@@ -88,11 +90,7 @@ def cases(operation: Operation) -> Iterator[Case]:
     dotted = any(DOTS in d.shape for d in operation.inputs.values())
     broadcast = _broadcast(operation)
     for params in choices:
-        chosen = [s for s in _main_sizes(axes) if allowed(operation, s, params)][:2]
-        if len(chosen) < 2:
-            chosen += [
-                s for s in _searched(axes) if s not in chosen and allowed(operation, s, params)
-            ][: 2 - len(chosen)]
+        chosen = list(itertools.islice(_possible(operation, axes, params), 2))
         for i, sizes in enumerate(chosen):
             leading = dict(zip(leading_axes(2), (3, 2), strict=True)) if dotted and i else {}
             wide = {f"#{a}": sizes[a] for a in broadcast}
@@ -102,13 +100,35 @@ def cases(operation: Operation) -> Iterator[Case]:
     yield from _edges(operation, axes, choices[0], broadcast)
 
 
+def _possible(
+    operation: Operation, axes: tuple[str, ...], params: Mapping[str, Any]
+) -> Iterator[dict[str, int]]:
+    """The sizes that conditions and domains allow, each once, the usual ones first."""
+    seen: list[dict[str, int]] = []
+    wishes = (s for s in _main_sizes(axes) if affordable(operation, s))
+    for sizes in itertools.chain(wishes, _searched(axes)):
+        if sizes not in seen and allowed(operation, sizes, params):
+            seen.append(sizes)
+            yield sizes
+
+
+def cases_at(operation: Operation, sizes: Iterable[Mapping[str, int]]) -> Iterator[Case]:
+    """The cases of given sizes, with every value of the parameters; `#n` is n unless it is given."""
+    broadcast = _broadcast(operation)
+    for one, params in itertools.product(sizes, list(parameter_values(operation))):
+        yield Case({**{f"#{a}": one[a] for a in broadcast}, **one}, params)
+
+
 def _broadcast(operation: Operation) -> tuple[str, ...]:
     dims = (dim for d in operation.inputs.values() for dim in d.shape)
     return tuple(dict.fromkeys(base_axis(dim) for dim in dims if is_broadcast(dim)))
 
 
 def _main_sizes(axes: tuple[str, ...]) -> Iterator[dict[str, int]]:
-    """Ascending sizes, then others in which every axis differs; a single axis is 2, then 5."""
+    """Ascending sizes, then others in which every axis differs; a single axis is 2, then 5.
+
+    Last come 2, 3, 2, 3, …, for what has too many entries at distinct sizes.
+    """
     count = len(axes)
     first = _FIRST[:count]
     if count > len(_FIRST):
@@ -120,6 +140,8 @@ def _main_sizes(axes: tuple[str, ...]) -> Iterator[dict[str, int]]:
     wider = range(2, 4 + min(count, 4))
     for sizes in itertools.islice(itertools.permutations(wider, min(count, 4)), 200):
         yield dict(zip(axes, (*sizes, *first[4:]), strict=False))
+    for start in (0, 1):
+        yield {axis: 2 + (i + start) % 2 for i, axis in enumerate(axes)}
 
 
 def _searched(axes: tuple[str, ...]) -> Iterator[dict[str, int]]:
@@ -140,8 +162,22 @@ def _edges(
     for axis in axes:
         sizes = dict(zip(axes, _FIRST, strict=False))
         sizes[axis] = 1
-        if len(axes) <= len(_FIRST) and allowed(operation, sizes, params):
+        if len(axes) > len(_FIRST) or not affordable(operation, sizes):
+            continue
+        if allowed(operation, sizes, params):
             yield Case({**sizes, **{f"#{a}": sizes[a] for a in broadcast}}, params, edge=True)
+
+
+def affordable(operation: Operation, sizes: Mapping[str, int]) -> bool:
+    """Whether the largest Jacobian is small enough to be held in every lane."""
+    known = {**sizes, **{f"#{a}": n for a, n in sizes.items()}}
+
+    def entries(name: str) -> int:
+        dims = (d for d in operation.shapes[name] if d != DOTS)
+        return math.prod(int(d) if is_number(d) else known.get(d, 3) for d in dims)
+
+    largest = max(map(entries, operation.inputs), default=1)
+    return largest * max(map(entries, operation.output_names)) <= _MOST_ENTRIES
 
 
 def allowed(operation: Operation, sizes: Mapping[str, int], params: Mapping[str, Any]) -> bool:

@@ -52,7 +52,10 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
         zeros_met: The degree of the product of all denominators.
         extension: The degree of the number field that roots of constants generate.
         rounded: Floats of many digits that the forward used, with their places.
-        branching: The degree of the field of functions that odd roots generate.
+        branching: The degree of the field of functions that roots generate.
+        related: Whether roots of generic values are related to them; `alive` has the lanes in which
+            all of those exist, `opaque_roots` counts the roots met, and `hidden` those of what
+            may be a square itself.
     """
 
     level = 5
@@ -65,17 +68,21 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
         *,
         shadowed: bool = False,
         cell: bool = False,
+        related: bool = False,
     ) -> None:
         self.field = field
         self.memory = memory
         self.rng = rng
         self.shadowed = shadowed
         self.cell = cell
+        self.related = related
+        self.alive = np.ones(field.count, dtype=bool)
+        self.opaque_roots = 0
+        self.hidden = 0
         self.selected = 0
         self.zeros_met = 0.0
         self.extension = 1
         self.rounded: dict[float, Location | None] = {}
-        self.denominators: list[Residues] = []
         self._numbers: dict[Any, FieldArray] = {}
         self._rooted: set[int] = set()
         self._constants: set[int] = set()

@@ -16,8 +16,8 @@ from gradcheck.algebra.source import _PACKAGE, _SPECS
 from gradcheck.errors import GradcheckError, Location, SpecError, UnsupportedOperation
 from gradcheck.oracles.exact.array import NeedsCellError, ResampleError, StraddleError
 from gradcheck.oracles.exact.claim import ClaimUndefinedError
-from gradcheck.oracles.exact.evaluation import Evaluator, Outcome, Settings
-from gradcheck.oracles.exact.inputs import Case, cases, covered, is_generic, is_sampled
+from gradcheck.oracles.exact.evaluation import MOST_RELATED, Evaluator, Outcome, Settings
+from gradcheck.oracles.exact.inputs import Case, cases, cases_at, covered, is_generic, is_sampled
 from gradcheck.oracles.finding import Finding
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def exact(
     """
     evaluator = Evaluator(operation, claim, settings or Settings(seed=seed))
     record = _Record()
-    tried = [Case(dict(s)) for s in sizes] if sizes is not None else list(cases(operation))
+    tried = list(cases(operation)) if sizes is None else list(cases_at(operation, sizes))
     try:
         _all(evaluator, tried, record)
     except _SuspectError as error:
@@ -190,6 +190,10 @@ def _strong(
     """An evaluation in as many lanes as its bound needs."""
     for times in _TIMES:
         outcome = evaluator.evaluate(case, shadowed=shadowed, cell=cell, times=times)
+        if outcome.wrong and outcome.opaque_roots and outcome.entries <= MOST_RELATED:
+            related = evaluator.evaluate(case, shadowed=shadowed, cell=cell, related=True)
+            if not related.wrong and related.bound < _ENOUGH:
+                return related
         if outcome.wrong or outcome.bound < _ENOUGH:
             return outcome
     raise _UndecidedError(

@@ -28,6 +28,7 @@ from gradcheck.oracles.symbolic.decide import (
     with_relations,
 )
 from gradcheck.oracles.symbolic.forms import (
+    DividesByZero,
     Entry,
     Form,
     Key,
@@ -104,10 +105,7 @@ def _line(error: BaseException) -> str:
 def _cases(operation: Operation) -> Iterator[Case]:
     dotted = any(DOTS in s for s in operation.shapes.values())
     broadcast = sorted({a for s in operation.shapes.values() for a in s if is_broadcast(a)})
-    choices = {n: _values(p) for n, p in operation.params.items() if p.kind != "number"}
-    for n, values in choices.items():
-        if values is None:
-            raise Undecided(f"the parameter {n} has too many values to prove each")
+    choices = {n: _values(n, p) for n, p in operation.params.items() if p.kind != "number"}
     for rank in _RANKS if dotted else (0,):
         for singles in product((False, True), repeat=len(broadcast)):
             single = frozenset(a for a, one in zip(broadcast, singles, strict=True) if one)
@@ -115,12 +113,14 @@ def _cases(operation: Operation) -> Iterator[Case]:
                 yield Case(rank, single, tuple(zip(choices, values, strict=True)))
 
 
-def _values(parameter: Parameter) -> tuple[Any, ...] | None:
-    """The values of a choice or a short range of integers; None where there are too many."""
+def _values(name: str, parameter: Parameter) -> tuple[Any, ...]:
+    """The values of a choice or of a short range of integers."""
     if parameter.kind == "choice":
         return parameter.values
     low, high = int(parameter.lo or 0), int(parameter.hi or 0)
-    return tuple(range(low, high + 1)) if high - low < _MOST_CASES else None
+    if high - low >= _MOST_CASES:
+        raise Undecided(f"the parameter {name} has too many values to prove each")
+    return tuple(range(low, high + 1))
 
 
 class _Run:
@@ -162,6 +162,7 @@ class _Run:
             own,
             positive=positive,
             selects=chosen,
+            whole=domain.kind in ("integers", "labels"),
             sums_to_one=domain.kind == "one_hot",
         )
         self.atoms[name] = atom
@@ -231,9 +232,9 @@ class _Run:
 
     def _factor(self, factor: Factor) -> Form:
         value = self.operands[factor.name]
-        if isinstance(value, SymArray) and value.labels is not None:
-            if len(factor.letters) == value.labels.rank:
-                value = SymArray(self.xp, value.labels)
+        labels = value.labels if isinstance(value, SymArray) else None
+        if labels is not None and len(factor.letters) == labels.rank:
+            value = SymArray(self.xp, labels)
         array = self.xp.asarray(value)
         if factor.function is not None:
             array = getattr(self.xp, factor.function)(array)
@@ -257,7 +258,12 @@ class _Run:
 
     def decide(self, seed: int) -> Finding:
         """Canonical and random equality of the two sides."""
-        true, claimed = self.true(), self.claimed()
+        true = self.true()
+        try:
+            claimed = self.claimed()
+        except DividesByZero as error:
+            # A point where the forward is smooth and the claim undefined refutes it, if there is one.
+            return Finding("suspect", reason=f"the claim is undefined in a whole cell: {error}")
         related = {
             atom: related_atom(atom)
             for n, atom in self.atoms.items()
@@ -306,6 +312,20 @@ class _Run:
             ):
                 form = shorter
         return form
+
+    def relations(self) -> list[str]:
+        """What the domains of the outputs declare, and whether that too is proved."""
+        found = []
+        for name, domain in getattr(self.operation, "relations", {}).items():
+            if domain.kind not in ("probability", "one_hot"):
+                continue
+            form = self.xp.asarray(self.operands[name]).form
+            rows = summed(form, (form.rank - 1,))
+            proved = vanishes(self.table, rows - constant(rows.axes, Fraction(1)))
+            found.append(
+                f"that rows of {name} sum to 1 is {'proved too' if proved else 'not proved'}"
+            )
+        return found
 
     def size_conditions(self) -> set[str]:
         """Expressions in sizes alone by which the forward divides, such as n − 1."""
@@ -357,7 +377,7 @@ def _branches(form: Form) -> bool:
 
 def _statement(operation: Operation, runs: list[_Run]) -> str:
     """`for all m ≥ 1, n ≥ 1, wherever a ≠ 0`."""
-    axes = [a for a in dict.fromkeys(a for s in operation.shapes.values() for a in s)]
+    axes = list(dict.fromkeys(a for s in operation.shapes.values() for a in s))
     named = [a for a in axes if a != DOTS and not a.isdigit() and not a.startswith(("#", "?"))]
     parts = ["for all " + ", ".join(f"{a} ≥ 1" for a in named)] if named else ["at its fixed sizes"]
     if any(DOTS in s for s in operation.shapes.values()):
@@ -375,4 +395,5 @@ def _statement(operation: Operation, runs: list[_Run]) -> str:
         parts.append("wherever " + " and ".join(conditions))
     if any(run.branches for run in runs):
         parts.append("away from ties")
-    return ", ".join(parts)
+    relations = list(dict.fromkeys(r for run in runs for r in run.relations()))
+    return "; ".join([", ".join(parts), *relations])

@@ -207,7 +207,13 @@ class SymSize(SymArray):
     def __ne__(self, other: object) -> Any:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
+
+
+def _may_tie(form: Form) -> bool:
+    """Whether entries may be equal in a whole cell: where a selector stands, as in a relu."""
+    atoms = {e.atom for k in form.terms for e in k.entries}
+    return any(a.selects or (a.argument is not None and _may_tie(a.argument)) for a in atoms)
 
 
 def _aligned(*forms: Form) -> tuple[tuple[str, ...], list[Form]]:
@@ -405,22 +411,53 @@ class Symbols:
         """Where x > y, as a selector; at a tie nothing is claimed."""
         return self.step(self.subtract(x, y))
 
-    greater_equal = greater
+    def greater_equal(self, x: Any, y: Any) -> SymArray:
+        """Where x ≥ y: 1 where they are one expression, in a whole cell or everywhere."""
+        return self.subtract(1, self.less(x, y))
 
     def less(self, x: Any, y: Any) -> SymArray:
         """Where x < y."""
         return self.step(self.subtract(y, x))
 
-    less_equal = less
+    def less_equal(self, x: Any, y: Any) -> SymArray:
+        """Where x ≤ y."""
+        return self.subtract(1, self.greater(x, y))
 
     def equal(self, x: Any, y: Any) -> SymArray:
         """Where x = y: a selector of its own, 1 where they are one expression."""
         gap = self.subtract(x, y).form
         if gap.is_zero:
             return SymArray(self, constant(gap.axes, Fraction(1)))
+        chosen = self._selected_by(gap)
+        if chosen is not None:
+            return chosen
         atom, letters = functions.atom_of(self.table, "equal", gap, selects=True)
         key = Key((), (Entry(atom, letters, Fraction(1)),), ())
         return SymArray(self, build(gap.axes, [(key, Fraction(1))]))
+
+    def _selected_by(self, gap: Form) -> SymArray | None:
+        """The selector of a maximum, if the gap is x − max x: away from ties they are one."""
+        for atom in [a for a in self.table.atoms.values() if a.kind == "selector"]:
+            x = atom.argument
+            if x is None or x.rank != gap.rank or atom.axes != x.axes or _may_tie(x):
+                continue
+            for last in range(gap.rank):
+                order = (*(i for i in range(gap.rank) if i != last), last)
+                if tuple(gap.axes[i] for i in order) != x.axes:
+                    continue
+                selector = build(
+                    x.axes,
+                    [(Key((), (Entry(atom, tuple(range(x.rank)), Fraction(1)),), ()), Fraction(1))],
+                )
+                most = relettered(
+                    summed(selector * x, (x.rank - 1,)), x.axes, tuple(range(x.rank - 1))
+                )
+                if relettered(x - most, gap.axes, order).terms in (
+                    gap.terms,
+                    gap.times(Fraction(-1)).terms,
+                ):
+                    return SymArray(self, relettered(selector, gap.axes, order))
+        return None
 
     def not_equal(self, x: Any, y: Any) -> SymArray:
         """Where x ≠ y."""
@@ -446,8 +483,8 @@ class Symbols:
         return x if max is None else self.minimum(x, max)
 
     def sign(self, x: Any) -> SymArray:
-        """−1 or 1."""
-        return self.subtract(self.multiply(2, self.step(x)), 1)
+        """−1 or 1, and 0 where x is 0 in a whole cell."""
+        return self.subtract(self.step(x), self.step(self.negative(x)))
 
     def abs(self, x: Any) -> SymArray:
         """The absolute value."""
@@ -458,7 +495,7 @@ class Symbols:
         x = self.asarray(x)
         positions = _positions(axis, x.ndim)
         if not positions:
-            return x
+            return x  # type: ignore[no-any-return]
         if len(positions) > 1:
             raise Undecided("a maximum over several axes; take one axis after the other")
         return self._keep(self._selected(x, positions[0]), x, positions, keepdims=keepdims)
@@ -629,7 +666,7 @@ class Symbols:
                 letters.append(-1)
             else:
                 raise Undecided(
-                    f"indexing a symbolic axis with {part!r}; only ':', None and '...' keep it whole"
+                    f"indexing a symbolic axis with {part!r}; ':', None and '...' keep it whole"
                 )
         if -1 in letters:
             gone = tuple(i for i, s in enumerate(letters) if s == -1)

@@ -26,6 +26,7 @@ class Atom:
         argument: The function's argument, or the sum itself.
         positive: Whether all its entries are known to be > 0.
         selects: Whether its entries are 0 or 1 (or, for a maximum, select by summing to one).
+        whole: Whether its entries are integers, which tie with each other on no null set.
         sums_to_one: Whether a selector's rows along the last axis sum to 1.
         single: For a sum of one monomial, that monomial.
     """
@@ -37,6 +38,7 @@ class Atom:
     argument: Form | None = None
     positive: bool = False
     selects: bool = False
+    whole: bool = False
     sums_to_one: bool = False
     single: Key | None = None
 

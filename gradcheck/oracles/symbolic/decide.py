@@ -35,6 +35,9 @@ LANES = 2
 # Entries are random residues to this power, so that their roots of these orders exist.
 _ROOTS = 12
 _ROUNDS = 6
+# Bound letters are numbered from here: the class of a free letter may be any smaller number, also
+# inside a sum that has fewer letters than the form in which it stands.
+_BOUND = 10**6
 
 
 def with_relations(form: Form, related: dict[Atom, Atom]) -> Form:
@@ -176,20 +179,19 @@ class Residues:
             result = result * self._rooted(("scalar", name), power) % PRIME
             degree += abs(power) * _ROOTS
         entries = tuple(
-            e._replace(letters=tuple(letters[s] if s < rank else s for s in e.letters))
+            e._replace(
+                letters=tuple(letters[s] if s < rank else s - rank + _BOUND for s in e.letters)
+            )
             for e in key.entries
         )
-        roots, groups = components(entries, rank)
+        roots, groups = components(entries, _BOUND)
         for e in roots:
             result = result * self._root(e) % PRIME
             degree += abs(e.power) * _ROOTS
         for group in groups:
-            named = named_group(tuple(group), rank)
+            named = named_group(tuple(group), _BOUND)
             names = tuple((e.atom.number, e.letters, e.power) for e in named)
-            shifted = tuple(
-                (n, tuple(s if s < rank else s - rank - 10**6 for s in ls), p) for n, ls, p in names
-            )
-            result = result * self.of(("sum", shifted)) % PRIME
+            result = result * self.of(("sum", names)) % PRIME
             degree += 1
         self.degree = max(self.degree, int(degree) + 1)
         return result

@@ -31,6 +31,10 @@ class Undecided(Exception):
     """The symbolic oracle cannot decide; its text says why and what to write instead."""
 
 
+class DividesByZero(Undecided):
+    """A denominator is 0 everywhere, or wherever a selector is."""
+
+
 class Entry(NamedTuple):
     """A power of one entry of an atom."""
 
@@ -277,8 +281,8 @@ def _merged(key: Key) -> Key:
             continue
         if atom.selects:
             if power < 0:
-                raise Undecided(f"{atom.name} may be 0 and stands in a denominator")
-            power = Fraction(1)
+                raise DividesByZero(f"{atom.name} may be 0 and stands in a denominator")
+            power = Fraction(1)  # noqa: PLW2901
         entries.append(Entry(atom, letters, power))
     return key._replace(entries=tuple(entries))
 
@@ -320,7 +324,7 @@ def _find_sum(
     definition = negative.atom.single
     assert definition is not None
     inner = len(negative.letters)
-    wanted = [e for e in definition.entries]
+    wanted = list(definition.entries)
     for chosen in _matches(wanted, rest, dict(enumerate(negative.letters)), inner, rank):
         others = tuple(e for i, e in enumerate(rest) if i not in chosen.used)
         if not any(s in chosen.bound for e in others for s in e.letters):

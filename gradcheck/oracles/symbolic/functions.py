@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gradcheck.oracles.symbolic.forms import (
     ONE,
+    DividesByZero,
     Entry,
     Form,
     Key,
@@ -47,7 +48,7 @@ def power(table: Table, form: Form, exponent: Fraction, depth: int = 0) -> Form:
     if form.is_zero and exponent > 0:
         return form
     if form.is_zero:
-        raise Undecided("vacuous: it divides by an expression that is 0")
+        raise DividesByZero("vacuous: it divides by an expression that is 0")
     selected = _selector(form)
     if selected is not None:
         return _split(table, form, selected, lambda f: power(table, f, exponent, depth + 1), depth)
@@ -364,10 +365,16 @@ def defined(table: Table, atom: Atom) -> Form | None:
     return inverse if atom.kind == "sigmoid" else inverse.times(Fraction(2)) - one
 
 
-def step(table: Table, form: Form) -> Form:
-    """1 where a form is > 0 and 0 where it is < 0: a selector, known where the sign is."""
+def step(table: Table, form: Form, depth: int = 0) -> Form:
+    """1 where a form is > 0 and 0 elsewhere: a selector, known where the sign is.
+
+    Within a cell a form may be 0 (a relu is), so the cells of its own selectors are told apart.
+    """
     if form.is_zero:
         return form
+    selected = _selector(form)
+    if selected is not None:
+        return _split(table, form, selected, lambda f: step(table, f, depth + 1), depth)
     first = min(form.terms)
     lead = form.terms[first]
     certain = all(not k.deltas and all(e.atom.positive for e in k.entries) for k in form.terms)
@@ -375,9 +382,16 @@ def step(table: Table, form: Form) -> Form:
         return constant(form.axes, Fraction(1 if lead > 0 else 0))
     if any(key.deltas for key in form.terms):
         raise Undecided("a branch on an expression with a Kronecker delta")
+    if _on_integers(form):
+        raise Undecided("a branch on integers, which may tie; declare it a mask instead")
     scaled = form.times(1 / abs(lead))
     if lead < 0:
         scaled = scaled.times(Fraction(-1))
     atom, letters = atom_of(table, "step", scaled, selects=True)
     selector = build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
     return selector if lead > 0 else constant(form.axes, Fraction(1)) - selector
+
+
+def _on_integers(form: Form) -> bool:
+    atoms = {e.atom for k in form.terms for e in k.entries}
+    return any(a.whole or (a.argument is not None and _on_integers(a.argument)) for a in atoms)
