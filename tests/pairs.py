@@ -269,6 +269,13 @@ class Brute:
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self.points = [self._tensors(rng, sizes) for sizes in SHAPES]
+        self._powers: dict[tuple[int, str, int], np.ndarray] = {}
+
+    def _power(self, i: int, name: str, power: int) -> np.ndarray:
+        key = (i, name, power)
+        if key not in self._powers:
+            self._powers[key] = raised(self.points[i][name], power)
+        return self._powers[key]
 
     def _tensors(
         self, rng: np.random.Generator, sizes: dict[str, int]
@@ -309,8 +316,8 @@ class Brute:
             number *= Fraction(sizes[axis]) ** power
         result = np.full(shape, number.numerator * pow(number.denominator, -1, PRIME) % PRIME)
         for f in x.factors:
-            base = self.points[i][f.name][tuple(at[s] for s in f.letters)]
-            result = result * raised(base, f.power) % PRIME
+            base = self._power(i, f.name, f.power)
+            result = result * base[tuple(at[s] for s in f.letters)] % PRIME
         for a, b in x.deltas:
             result = result * (at[a] == at[b])
         return np.sum(result, axis=tuple(range(len(free), len(letters)))) % PRIME

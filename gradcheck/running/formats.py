@@ -50,7 +50,9 @@ class Format:
     Attributes:
         name: As in NumPy.
         unit: Unit roundoff, half the distance from 1 to the next number.
-        normal: The smallest normal number.
+        normal: The number from which on results are never flushed to zero: the smallest normal one;
+            in float32 twice that, since oneDNN's exp doubles 2**(n - 1) at its end (measured: its
+            softmax gives 0 up to 1.999 times the smallest normal number).
         flush: Absolute error of a result below `normal`. Frameworks and GPUs may flush such results
             to zero, except in float16, where every implementation keeps gradual underflow.
         huge: The largest finite number.
@@ -93,8 +95,8 @@ def _bfloat16(x: Floats) -> Floats:
 
 FORMATS: dict[str, Format] = {
     "float64": Format("float64", UNIT64, 2.0**-1022, 2.0**-1022, float(np.finfo(np.float64).max)),
-    "float32": Format("float32", 2.0**-24, 2.0**-126, 2.0**-126, float(np.finfo(np.float32).max)),
-    "bfloat16": Format("bfloat16", 2.0**-8, 2.0**-126, 2.0**-126, 2.0**128 * (1 - 2.0**-8)),
+    "float32": Format("float32", 2.0**-24, 2.0**-125, 2.0**-125, float(np.finfo(np.float32).max)),
+    "bfloat16": Format("bfloat16", 2.0**-8, 2.0**-125, 2.0**-125, 2.0**128 * (1 - 2.0**-8)),
     "float16": Format("float16", 2.0**-11, 2.0**-14, 2.0**-25, 65504.0),
 }
 

@@ -1,0 +1,59 @@
+"""10,000 random pairs of expressions, decided in three ways: `python benchmarks/pairs.py`.
+
+Canonical equality, formal evaluation at random residues, and brute force at three shapes must agree on
+each pair. Exits with 1 where they do not.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pairs import edited, expression, rewritten
+from test_pairs import verdicts
+
+EXAMPLES = 10_000
+COUNTS = Counter[str]()
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate,),
+)
+@given(st.randoms(use_true_random=False))
+def decide(chance: Random) -> None:
+    """One pair: a rewriting of an expression, or a rewriting of an edit of it."""
+    first = expression(chance)
+    kind = chance.choice(("rewritten", "edited"))
+    second = rewritten(chance, first if kind == "rewritten" else edited(chance, first))
+    found = verdicts(first, second)
+    word = "equal" if all(found) else "different"
+    if len(set(found)) > 1:
+        word = "DISAGREE"
+        print(f"canonical, random, brute = {found}:\n  {first}\n  {second}")
+    COUNTS[f"{kind}, {word}"] += 1
+
+
+def main() -> int:
+    """Print the counts."""
+    start = time.perf_counter()
+    decide()
+    for word, count in sorted(COUNTS.items()):
+        print(f"{word:24}{count:>8}")
+    print(f"{sum(COUNTS.values())} pairs in {time.perf_counter() - start:.1f} s")
+    wrong = [w for w in COUNTS if "DISAGREE" in w or w == "rewritten, different"]
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
