@@ -52,6 +52,7 @@ def _confirm(
         check.reason = f"vacuous: no point certifies that forward and claim are defined: {why}"
         return
     check.verdict, check.reason = Verdict(finding.verdict), finding.statement
+    check.false_accept = finding.bound
 
 
 class _Points:

@@ -103,6 +103,7 @@ class Check:
         weak: Examples whose bound was too wide to mean much; counted apart.
         kinks: Examples at a kink, where any element of the subdifferential is right; counted apart.
         apart: Examples that could not be compared, by the reason ("the forward is not finite").
+        false_accept: A bound on the probability that an exact oracle accepted a wrong claim.
         exercised: How often the search drew each kind of difficulty (zeros, ties, size 0...).
     """
 
@@ -125,6 +126,7 @@ class Check:
     weak: int = 0
     kinks: int = 0
     apart: dict[str, int] = field(default_factory=dict)
+    false_accept: float | None = None
     exercised: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -25,16 +25,25 @@ def reasons(report: Report) -> list[str]:
 
 
 def established(report: Report) -> list[str]:
-    """What was proved, or found identical, and for which shapes: claims of one statement together."""
+    """What was proved, and for which shapes, and what was found identical: like statements together."""
     labels = report.labels()
-    groups: dict[tuple[Verdict, str], list[str]] = {}
+    groups: dict[tuple[Verdict, str], list[tuple[str, Check]]] = {}
     for check in report.checks:
         if check.verdict in (Verdict.PROVED, Verdict.IDENTITY):
+            plain = check.verdict is Verdict.IDENTITY and "cells" not in check.reason
             name = f"{labels[check.claim, check.address]}, {check.input}"
-            groups.setdefault((check.verdict, check.reason), []).append(name)
+            statement = "at small shapes, in prime fields" if plain else check.reason
+            groups.setdefault((check.verdict, statement), []).append((name, check))
     return [
-        f"{verdict} {reason}: {'; '.join(names)}" for (verdict, reason), names in groups.items()
+        f"{verdict} {statement}{_chance(found)}: {'; '.join(name for name, _ in found)}"
+        for (verdict, statement), found in groups.items()
     ]
+
+
+def _chance(found: list[tuple[str, Check]]) -> str:
+    """The largest probability that a wrong claim was called identical."""
+    bounds = [c.false_accept for _, c in found if c.verdict is Verdict.IDENTITY and c.false_accept]
+    return f" (a wrong claim passes with probability < {max(bounds):.0e})" if bounds else ""
 
 
 def _reason(checks: list[Check], labels: dict[tuple[str, str], str]) -> str:
