@@ -68,7 +68,9 @@ def main() -> int:
 
 
 def _print(name: str, row: Counter[str], seconds: float) -> None:
-    print(f"{name:24}" + "".join(f"{row[c]:>11}" for c in COLUMNS) + f"{seconds:>11.1f}", flush=True)
+    print(
+        f"{name:24}" + "".join(f"{row[c]:>11}" for c in COLUMNS) + f"{seconds:>11.1f}", flush=True
+    )
 
 
 if __name__ == "__main__":

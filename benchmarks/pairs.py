@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from random import Random
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -18,6 +18,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pairs import edited, expression, rewritten
 from test_pairs import verdicts
+
+if TYPE_CHECKING:
+    from random import Random
 
 EXAMPLES = 10_000
 COUNTS = Counter[str]()

@@ -12,7 +12,7 @@ import itertools
 import random
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import flint
 from flint import arb
@@ -110,7 +110,10 @@ def _factor_edits(term: Term, spec: Spec) -> Iterator[tuple[str, Term]]:
             yield "power", replace(term, factors=(*before, *other, *after))
         for name, shape in spec.shapes.items():
             if name != factor.name and shape == spec.shapes[factor.name]:
-                yield "operand", replace(term, factors=(*before, replace(factor, name=name), *after))
+                yield (
+                    "operand",
+                    replace(term, factors=(*before, replace(factor, name=name), *after)),
+                )
         for k, letter in enumerate(factor.letters):
             for other_letter in _others(term, letter):
                 letters = (*factor.letters[:k], other_letter, *factor.letters[k + 1 :])
@@ -173,9 +176,7 @@ def _cross_entropy(a: Tensor, y: Tensor) -> Tensor:
 
 def _weighted_sum(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     rows, inner = {p for p, _ in x}, {k for k, _ in w}
-    return {
-        (r, s): sum((x[r, k] * w[k, s] for k in inner), b[(s,)]) for r in rows for (s,) in b
-    }
+    return {(r, s): sum((x[r, k] * w[k, s] for k in inner), b[(s,)]) for r in rows for (s,) in b}
 
 
 def _of_logits(z: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -190,13 +191,17 @@ FORMS = {
     "cross_entropy": Form(
         {"a": ("mn", True), "y": ("mn", True)}, lambda a, y: {"L": _cross_entropy(a, y)}
     ),
-    "l2": Form({"w": ("mn", False)}, lambda w: {"l": {(): sum((v * v for v in w.values()), arb(0))}}),
+    "l2": Form(
+        {"w": ("mn", False)}, lambda w: {"l": {(): sum((v * v for v in w.values()), arb(0))}}
+    ),
     "relu": Form({"z": ("mn", False)}, lambda z: {"h": _map(lambda v: v if v > 0 else arb(0), z)}),
     "sigmoid": Form({"z": ("mn", False)}, lambda z: {"s": _map(lambda v: 1 / (1 + (-v).exp()), z)}),
     "softmax": Form({"z": ("mn", False)}, lambda z: {"a": _softmax(z)}),
     "softmax_cross_entropy": Form({"z": ("mn", False), "y": ("mn", True)}, _of_logits),
     "softmax_vjp": Form({"z": ("mn", False)}, lambda z: {"a": _softmax(z)}),
-    "transpose": Form({"x": ("mn", False)}, lambda x: {"t": {(q, p): v for (p, q), v in x.items()}}),
+    "transpose": Form(
+        {"x": ("mn", False)}, lambda x: {"t": {(q, p): v for (p, q), v in x.items()}}
+    ),
     "weighted_sum": Form(
         {"x": ("mn", False), "w": ("no", False), "b": ("o", False)},
         lambda x, w, b: {"z": _weighted_sum(x, w, b)},

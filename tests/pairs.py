@@ -123,7 +123,7 @@ def _moved(x: Term, names: dict[str, str]) -> Term:
 
 
 def _fresh(x: Term, axis: str) -> str:
-    used = {s for s in (*x.bound, *LETTERS)}
+    used = {*x.bound, *LETTERS}
     return next(f"{axis}{i}" for i in range(3, 99) if f"{axis}{i}" not in used)
 
 
@@ -277,9 +277,7 @@ class Brute:
             self._powers[key] = raised(self.points[i][name], power)
         return self._powers[key]
 
-    def _tensors(
-        self, rng: np.random.Generator, sizes: dict[str, int]
-    ) -> dict[str, np.ndarray]:
+    def _tensors(self, rng: np.random.Generator, sizes: dict[str, int]) -> dict[str, np.ndarray]:
         while True:
             own = {
                 n: rng.integers(1, PRIME, size=tuple(sizes[s] for s in AXES[n]), dtype=np.int64)
