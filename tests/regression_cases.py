@@ -375,6 +375,29 @@ case(
 )  # fmt: skip
 
 
+def weak_comparison(xp, x, z):
+    h = xp.maximum(z, 0)
+    return xp.where(xp.greater_equal(h, 0), x, 2 * x), h
+
+
+case(
+    "h >= 0 is not h > 0", weak_comparison, wrong=True, label="x",
+    inputs={"x": real("m"), "z": constant(real("m"))}, output={"f": "m", "h": "m"},
+    jacobian={"x": 2 * einsum("pr->pr", delta) - einsum("p,pr->pr", "step(h)", delta)},
+)  # fmt: skip
+
+
+def summed_over_the_other_axis(xp, x):
+    return xp.sum(x, axis=1)
+
+
+case(
+    "sum over the other axis", summed_over_the_other_axis, wrong=True, label="x",
+    inputs={"x": real("m m")}, output="m",
+    jacobian={"x": einsum("us,i->uis", delta, ones)},
+)  # fmt: skip
+
+
 # 16 --------------------------------------------------------------- y² = y
 
 for kind, domain in (("soft", constant(probability("m n"))), ("one-hot", one_hot("m n"))):

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from regression_cases import CASES
 
-from gradcheck import Spec, delta, einsum, load, number, ones, positive, real, size
+from gradcheck import Spec, delta, einsum, load, number, ones, positive, real, size, verify
 from gradcheck.library import bundled
 from gradcheck.oracles.symbolic import symbolic
 from gradcheck.oracles.symbolic.arrays import SymArray, Symbols
@@ -55,7 +55,7 @@ def test_statements_name_what_they_need():
         "for all m ≥ 1, n ≥ 1; that rows of a sum to 1 is proved too"
     )
     inverse = Spec(
-        lambda xp, x: (x * x, 1 / x), name="squared", inputs={"x": real("m")},
+        lambda _xp, x: (x * x, 1 / x), name="squared", inputs={"x": real("m")},
         output={"y": "m", "i": "m"}, jacobian={"x": 2 * einsum("p,p,pr->pr", "x**2", "i", delta)},
     )  # fmt: skip
     assert finding(inverse).verdict == "proved"
@@ -159,7 +159,7 @@ def test_a_bound_letter_that_cancels_counts_as_its_axis(xp):
 
 def test_a_relation_does_not_fire_on_a_diagonal(xp):
     w = SymArray(xp, entry(xp.table.get("input", "w", ("n", "n"), sums_to_one=True)))
-    assert not xp.trace(w).form == xp.sum(xp.ones_like(xp.sum(w, axis=1))).form
+    assert xp.trace(w).form != xp.sum(xp.ones_like(xp.sum(w, axis=1))).form
     rows = xp.sum(w, axis=-1)
     assert rows.form.terms == xp.ones_like(rows).form.terms
 
@@ -212,3 +212,27 @@ def test_positive_domains_are_positive():
         jacobian={"x": einsum("pr->pr", delta)},
     )  # fmt: skip
     assert finding(anywhere).verdict != "proved"
+
+
+def test_what_holds_on_the_domain_only_is_not_refuted():
+    """2A is the derivative of tr(AA) where A is symmetric; elsewhere it is 2Aᵀ."""
+    from hypothesis import strategies as st
+    from hypothesis.extra.numpy import arrays
+
+    def symmetric(n):
+        whole = arrays(float, (n, n), elements=st.integers(-4, 4).map(float))
+        return whole.map(lambda a: a + a.T)
+
+    spec = Spec(
+        lambda xp, a: xp.trace(xp.matmul(a, a)), name="trace", inputs={"a": symmetric}, output={"t": ""},
+        jacobian={"a": 2 * einsum("rs->rs", "a")},
+    )  # fmt: skip
+    assert finding(spec).verdict == "suspect"
+    report = verify(spec, oracles=["symbolic", "exact", "differences"], profile="quick")
+    assert {str(c.verdict) for c in report.checks} <= {"undecided", "identity", "agrees"}
+    assert report.ok
+    wrong = Spec(
+        spec.forward, name="trace", inputs={"a": symmetric}, output={"t": ""},
+        jacobian={"a": 3 * einsum("rs->rs", "a")},
+    )  # fmt: skip
+    assert verify(wrong, oracles=["symbolic"], profile="quick").exit_code == 1

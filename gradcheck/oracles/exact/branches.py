@@ -55,6 +55,9 @@ class Branches:
             return np.array(decided, dtype=bool).reshape(gap.shape)
         if name == "equal":
             return self._equal(gap)
+        if name == "greater_equal" and space.selected and not space.cell:
+            # A gap that holds a selector may vanish in a whole cell, where ≥ and > differ.
+            raise NeedsCellError
         return self._selector(gap, at_zero=1 if name == "greater_equal" else 0)
 
     def _equal(self, gap: FieldArray) -> Any:
@@ -190,7 +193,8 @@ class Branches:
         """The larger one."""
         if plain(x, y):
             return np.maximum(x, y)
-        return self.where(self.compare("greater_equal", x, y), x, y)
+        # At a tie both branches are one value, so that > serves: there is nothing to tell apart.
+        return self.where(self.compare("greater", x, y), x, y)
 
     def abs(self, x: Any) -> Any:
         """|x|: its sign times itself."""

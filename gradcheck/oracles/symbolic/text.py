@@ -12,20 +12,23 @@ if TYPE_CHECKING:
     from gradcheck.oracles.symbolic.forms import Entry, Form, Key
 
 
-def shown(form: Form, letters: tuple[str, ...], limit: int = 6) -> str:
-    """A form as a sum of products; more than `limit` terms are counted, not shown."""
+def shown(form: Form, letters: tuple[str, ...], limit: int = 6, taken: tuple[str, ...] = ()) -> str:
+    """A form as a sum of products; more than `limit` terms are counted, not shown.
+
+    Letters in `taken` are not given to its summed letters, since they stand around it.
+    """
     if form.is_zero:
         return "0"
     parts: list[str] = []
     for key, c in list(form.terms.items())[:limit]:
         sign = ("−" if c < 0 else "") if not parts else (" − " if c < 0 else " + ")
-        parts.append(sign + _monomial(key, abs(c), letters))
+        parts.append(sign + _monomial(key, abs(c), letters, taken))
     more = len(form.terms) - limit
     return "".join(parts) + (f" + {more} more terms" if more > 0 else "")
 
 
-def _monomial(key: Key, c: Fraction, letters: tuple[str, ...]) -> str:
-    supply = free_alphabet(letters)
+def _monomial(key: Key, c: Fraction, letters: tuple[str, ...], taken: tuple[str, ...]) -> str:
+    supply = free_alphabet((*letters, *taken))
     names = dict(enumerate(letters))
     for e in key.entries:
         for s in e.letters:
@@ -53,7 +56,7 @@ def _entry(e: Entry, names: dict[int, str]) -> str:
     own = tuple(names[s] for s in e.letters)
     if e.atom.argument is None or e.atom.kind == "selector":
         return _power(e.atom.name, e.power) + index
-    inner = shown(e.atom.argument, own)
+    inner = shown(e.atom.argument, own, taken=tuple(names.values()))
     if e.atom.kind == "sum":
         return _power(f"({inner})", e.power)
     return _power(f"{e.atom.kind}({inner})", e.power)
