@@ -236,3 +236,21 @@ def test_what_holds_on_the_domain_only_is_not_refuted():
         jacobian={"a": 3 * einsum("rs->rs", "a")},
     )  # fmt: skip
     assert verify(wrong, oracles=["symbolic"], profile="quick").exit_code == 1
+
+
+def test_a_residual_of_another_shape_than_declared_is_never_proved():
+    spec = Spec(
+        lambda xp, x: (x * 2, xp.sum(x, axis=1, keepdims=True)), name="kept", inputs={"x": real("m n")},
+        output={"y": "m n", "t": "m n"},
+        jacobian={"x": 2 * einsum("pr,qs->pqrs", delta, delta)},
+    )  # fmt: skip
+    found = finding(spec)
+    assert found.verdict == "undecided"
+    assert "declared 'm n'" in found.reason
+
+
+def test_a_chain_says_that_it_is_one():
+    chain = load("weighted_sum") >> load("softmax") >> load("cross_entropy")
+    assert finding(chain, "w").statement == (
+        "for all m ≥ 1, n ≥ 1, o ≥ 1, by the chain rule over weighted_sum, softmax, cross_entropy"
+    )

@@ -400,5 +400,8 @@ def _statement(operation: Operation, runs: list[_Run]) -> str:
         parts.append("wherever " + " and ".join(conditions))
     if any(run.branches for run in runs):
         parts.append("away from ties")
+    if runs[0].claim.form == "chain":
+        links = [node.call.operation.name for node in operation.nodes]  # type: ignore[attr-defined]
+        parts.append(f"by the chain rule over {', '.join(dict.fromkeys(links))}")
     relations = list(dict.fromkeys(r for run in runs for r in run.relations()))
     return "; ".join([", ".join(parts), *relations])
