@@ -68,8 +68,22 @@ def apply(
             raise SpecError(f"{name!r} {why} of {operation.name}", hint=f"it takes {known}")
         given[name] = value
     arguments = {n: _argument(operation, n, given.get(n, n)) for n in operation.inputs}
+    _check_omitted(operation, given)
     params = {n: _parameter(operation.params[n], given.get(n, n)) for n in operation.params}
     return Chain(Call(operation, arguments, params, where))
+
+
+def _check_omitted(operation: Operation, given: Mapping[str, Any]) -> None:
+    """An input that was not given keeps its own name, but shares no variable by mere omission."""
+    taken = {n for v in given.values() if isinstance(v, Chain) for n in v.layout.taken}
+    tied = [n for n in operation.inputs if n not in given and n in taken]
+    if tied:
+        raise SpecError(
+            f"input {tied[0]!r} of {operation.name} is not given, and {tied[0]!r} is a variable of the chain "
+            "that is fed in",
+            hint=f'write {tied[0]}="{tied[0]}" to share that variable, or name another: '
+            f'{tied[0]}="{tied[0]}2"',
+        )
 
 
 @dataclass(frozen=True)

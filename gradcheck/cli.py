@@ -79,6 +79,7 @@ class _Group(click.Group):
             click.echo(f"error: {error}", err=True)
             ctx.exit(EXIT_USAGE)
         except KeyboardInterrupt:
+            click.echo("interrupted; nothing was checked", err=True)
             ctx.exit(EXIT_INTERRUPTED)
 
 

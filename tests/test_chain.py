@@ -444,3 +444,13 @@ def test_variable_that_does_not_matter_has_a_zero_derivative():
     found = constant_in_x("x", "w").gradient("x", "w")(x=np.ones((2, 3)), w=np.ones((3, 1)))
     assert not found["x"].any()
     assert found["w"].all()
+
+
+def test_an_omitted_input_ties_no_variable_silently():
+    weighted_sum = load("weighted_sum")
+    first = weighted_sum("x", "w", "b")
+    with pytest.raises(SpecError, match="input 'b' of weighted_sum is not given") as caught:
+        weighted_sum(first, "w2")
+    assert 'b="b2"' in str(caught.value)
+    assert "b2" in weighted_sum(first, "w2", b="b2").inputs
+    assert list(weighted_sum(first, "w", b="b").inputs) == ["x", "w", "b"]

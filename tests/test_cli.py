@@ -185,10 +185,11 @@ def test_the_exit_code_is_the_reports_and_the_report_is_printed(
     assert result.stderr == ""
 
 
-def test_ctrl_c_outside_a_run_exits_130_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_outside_a_run_exits_130_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, KeyboardInterrupt())
     result = gradcheck_("verify", "softmax")
-    assert (result.exit_code, result.output.strip()) == (130, "")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "interrupted; nothing was checked\n"
 
 
 def test_the_defaults_of_verify(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +240,8 @@ def test_data_are_the_one_example(folder: Path) -> None:
     assert (check["verdict"], check["examples"]) == ("agrees", 1)
     np.savez(folder / "other.npz", y=np.arange(6.0))
     result = gradcheck_(*command, "--data", "other.npz")
-    assert result.exit_code == 3
-    assert "also needs x" in result.stdout
+    assert result.exit_code == 2
+    assert "also needs x" in result.stderr
 
 
 def test_data_that_is_no_npz_says_how_to_write_one(folder: Path) -> None:

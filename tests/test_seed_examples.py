@@ -186,8 +186,7 @@ class TestKeras:
         assert keras.config.floatx() == before == "float32"
 
     def test_float32_default_moves_the_learning_rate(self):
-        import keras
-
+        keras = pytest.importorskip("keras")
         rate = keras.optimizers.SGD(learning_rate=0.01).learning_rate
         assert 1e-8 < abs(float(rate) - 0.01) / 0.01 < 1e-7
 

@@ -24,7 +24,7 @@ from gradcheck.checking import verifying
 from gradcheck.checking.compare import compare
 from gradcheck.checking.problem import Problem
 from gradcheck.checking.search import Example
-from gradcheck.errors import UsageError, VerificationFailed
+from gradcheck.errors import ShapeError, UsageError, VerificationFailed
 from gradcheck.library import resolve
 from gradcheck.oracles import Answer, Oracle
 
@@ -312,11 +312,29 @@ def test_own_data_by_name_and_from_a_file(tmp_path):
     np.savez(tmp_path / "mine.npz", **data)
     filed = verify(chain, oracles=["differences"], data=tmp_path / "mine.npz")
     assert summary(filed) == summary(report)
-    check = verify(chain, oracles=["differences"], data={"x": data["x"]}).checks[0]
-    assert str(check.verdict) == "error"
-    assert "also needs w, b, y" in check.reason
-    wrong = verify(chain, oracles=["differences"], data={**data, "w": np.ones((3, 2))}).checks[0]
-    assert "so n = 3, but x has shape (1, 2), so n = 2" in wrong.reason
+    with pytest.raises(UsageError, match="also needs w, b, y"):
+        verify(chain, data={"x": data["x"]})
+    with pytest.raises(ShapeError, match=r"so n = 3, but x has shape \(1, 2\), so n = 2"):
+        verify(chain, data={**data, "w": np.ones((3, 2))})
+
+
+def test_a_proof_does_not_cover_data_that_nobody_could_compare():
+    report = verify(
+        softmax, oracles=["symbolic", "differences"], data={"z": np.full((1, 2), np.nan)}
+    )
+    assert report.exit_code == 3
+    assert "nothing could be compared on the data for softmax, z" in report.problems
+    whole = verify(
+        softmax, oracles=["differences"], data={"z": np.array([[0, 1]]), "extra": np.ones(1)}
+    )
+    assert whole.ok
+    assert "the data also hold extra, which softmax does not take" in whole.notes
+
+
+def test_data_outside_the_domain_are_remarked_on():
+    data = {"a": np.array([[0.5, 0.5]]), "y": np.ones((1, 2))}
+    notes = verify(cross_entropy, oracles=["differences"], data=data).notes
+    assert any("y lies outside its domain" in n and "a row sums to 2, not to 1" in n for n in notes)
 
 
 def test_data_file_that_is_none(tmp_path):

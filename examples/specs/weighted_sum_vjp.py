@@ -2,9 +2,9 @@
 
 With ∂z[r,s]/∂x[t,u] = w[u,s] δ[r,t], ∂z[r,s]/∂w[t,u] = x[r,t] δ[s,u] and ∂z[r,s]/∂b[t] = δ[s,t]:
 
-∂L/∂x[t,u] = Σ_rs v[r,s] w[u,s] δ[r,t] = Σ_s v[t,s] w[u,s]    v Wᵀ
-∂L/∂w[t,u] = Σ_rs v[r,s] x[r,t] δ[s,u] = Σ_r x[r,t] v[r,u]    Xᵀ v
-∂L/∂b[t]   = Σ_rs v[r,s] δ[s,t]        = Σ_r v[r,t]           1ᵀ v
+    ∂L/∂x[t,u] = Σ_rs v[r,s] w[u,s] δ[r,t] = Σ_s v[t,s] w[u,s]    v Wᵀ
+    ∂L/∂w[t,u] = Σ_rs v[r,s] x[r,t] δ[s,u] = Σ_r x[r,t] v[r,u]    Xᵀ v
+    ∂L/∂b[t]   = Σ_rs v[r,s] δ[s,t]        = Σ_r v[r,t]           1ᵀ v
 """
 
 from gradcheck import Spec, einsum, load, real

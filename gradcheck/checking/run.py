@@ -13,9 +13,10 @@ import numpy as np
 from gradcheck.checking import search
 from gradcheck.checking.compare import Comparison, compare
 from gradcheck.checking.counterexample import counterexample
+from gradcheck.checking.given import given
 from gradcheck.checking.problem import Evaluated, Problem
 from gradcheck.checking.proving import settle
-from gradcheck.errors import GradcheckError, MissingBackend, UsageError
+from gradcheck.errors import GradcheckError, MissingBackend
 from gradcheck.oracles import EXACT
 from gradcheck.reports.model import Check, Verdict
 
@@ -90,6 +91,8 @@ def _reason(error: Exception) -> str:
     ]
     where = f" ({users[-1].filename}:{users[-1].lineno})" if users else ""
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if "__array_ufunc__" in first:
+        first = "a NumPy function was called on an array of xp; write xp.tanh, not np.tanh"
     return f"{type(error).__name__}: {first}{where}"
 
 
@@ -155,7 +158,9 @@ def _prepare(planned: Planned, operation: Operation) -> Workspace:
     claim = claim_of(planned, operation)
     problem = Problem(operation, claim, planned.dtype)
     if planned.data is not None:
-        return Workspace(problem, None, [_given(planned, operation)], planned.data)
+        return Workspace(
+            problem, None, [given(operation, planned.data, planned.dtype)], planned.data
+        )
     profile = search.PROFILES[planned.profile]
     strategy = search.examples(
         operation.inputs,
@@ -168,28 +173,6 @@ def _prepare(planned: Planned, operation: Operation) -> Workspace:
         budget=BUDGET,
     )
     return Workspace(problem, strategy, search.collect(strategy, profile.examples, planned.seed))
-
-
-def _given(planned: Planned, operation: Operation) -> Example:
-    """The user's own arrays as the one example."""
-    assert planned.data is not None
-    absent = [n for n in [*operation.inputs, *operation.params] if n not in planned.data]
-    if absent:
-        raise UsageError(
-            f"the data hold {', '.join(planned.data) or 'nothing'}, but {operation.name} also needs "
-            f"{', '.join(absent)}"
-        )
-    arrays = {n: _rounded(planned.data[n], planned.dtype) for n in operation.inputs}
-    params = {n: np.asarray(planned.data[n]).item() for n in operation.params}
-    sizes = operation.sizes_of({**arrays, **params})
-    return search.Example(inputs=arrays, params=params, sizes=sizes)
-
-
-def _rounded(value: Any, dtype: str) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind in "iub":
-        return array
-    return array.astype(dtype).astype(np.float64)
 
 
 # ---------------------------------------------------------------------- comparing

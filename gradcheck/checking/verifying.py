@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.checking.given import given, remarks
 from gradcheck.checking.plan import Planned, Request, how_to_install, plan, request
 from gradcheck.checking.run import run
 from gradcheck.checking.search import PROFILES
 from gradcheck.errors import GradcheckError, UsageError
 from gradcheck.library import Target, resolve
 from gradcheck.operation import Operation
-from gradcheck.oracles import missing
+from gradcheck.oracles import EXACT, missing
 from gradcheck.reports.model import Check, Report, Verdict
 
 if TYPE_CHECKING:
@@ -76,9 +77,11 @@ def verify(
         seed=seed,
         data=_data(data),
     )
-    checks = plan(_targets(target), wanted)
+    targets = _targets(target)
+    _check_data(targets, wanted)
+    checks = plan(targets, wanted)
     report = Report(seed=seed, profile=profile)
-    report.notes.extend(_notes(wanted))
+    report.notes.extend(_notes(targets, wanted))
     report.problems.extend(_problems(wanted, checks))
     with _progress(progress, len(checks)) as step:
         try:
@@ -86,8 +89,28 @@ def verify(
                 report.checks.append(check)
         except KeyboardInterrupt:
             report.interrupted = True
+    report.problems.extend(_not_compared(wanted, report))
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _check_data(targets: Sequence[Target], wanted: Request) -> None:
+    """The user's arrays fit every target, before anything runs."""
+    for target in targets if wanted.data is not None else ():
+        given(target.operation, wanted.data or {}, wanted.dtypes[0] if wanted.dtypes else "float64")
+
+
+def _not_compared(wanted: Request, report: Report) -> Iterator[str]:
+    """The claims that no oracle could compare on the user's data: a proof does not look at them."""
+    if wanted.data is None or report.interrupted:
+        return
+    numeric = [c for c in report.checks if c.oracle not in (*EXACT, "—")]
+    decided = {
+        (c.claim, c.input) for c in numeric if c.verdict in (Verdict.AGREES, Verdict.REFUTED)
+    }
+    for claim, name in dict.fromkeys((c.claim, c.input) for c in numeric):
+        if (claim, name) not in decided:
+            yield f"nothing could be compared on the data for {claim}, {name}"
 
 
 def _check_profile(name: str) -> None:
@@ -135,7 +158,9 @@ def _archive(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error}; store arrays of numbers only") from None
 
 
-def _notes(wanted: Request) -> Iterator[str]:
+def _notes(targets: Sequence[Target], wanted: Request) -> Iterator[str]:
+    for target in targets if wanted.data is not None else ():
+        yield from remarks(target.operation, wanted.data or {})
     for name in missing(wanted.oracles):
         yield how_to_install(name)
 

@@ -254,7 +254,7 @@ class Symbols:
                 f"xp.{name} is not one index expression of symbolic size; return its result as a residual "
                 "output, or leave this claim to the other oracles"
             )
-        raise AttributeError(name)
+        raise AttributeError(f"xp.{name} is not in the documented list of names")
 
     def fake_size(self, axis: str) -> int:
         """A number that stands for an axis while shapes are compared."""
