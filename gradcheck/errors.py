@@ -21,6 +21,8 @@ class Location:
     def __str__(self) -> str:
         """The location as editors understand it, relative to the working folder where possible."""
         path = Path(self.file)
+        if path.parent.name.startswith("ipykernel_"):  # a notebook's cell has no file to open
+            return f"line {self.line} of the cell"
         with suppress(ValueError):
             path = path.relative_to(Path.cwd())
         return f"{path}:{self.line}"
