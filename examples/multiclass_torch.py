@@ -26,7 +26,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradcheck import load, verify
+from gradcheck import backends, load, verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,8 @@ classifier = load("weighted_sum") >> load("softmax") >> load("cross_entropy")
 def verified() -> Report:
     """The report on the specs and on the chain whose gradient is about to be used."""
     targets = ["weighted_sum", "softmax", "cross_entropy", classifier]
-    oracles, dtypes = ("symbolic", "torch", "differences"), ("float64", "float32")
+    tensorflow = [name for name in backends.installed() if name == "tensorflow"]
+    oracles, dtypes = ["symbolic", "torch", *tensorflow, "differences"], ("float64", "float32")
     return verify(targets, oracles=oracles, dtypes=dtypes, profile="quick")
 
 
