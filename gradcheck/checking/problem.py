@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -107,7 +109,7 @@ class Problem:
             wrt=self.names.index(self.claim.input),
             output=self.output_index,
             dtype=self.dtype,
-            key=(id(self.operation), self.claim.label, tuple(sorted(choices.items()))),
+            key=(_serial(self.operation), self.claim.label, tuple(sorted(choices.items()))),
             noise=evaluated.output[1],
         )
 
@@ -209,6 +211,17 @@ class Problem:
             if broken:
                 return f"{name} is declared {domain.describe()}, but {broken}"
         return ""
+
+
+_SERIALS: WeakKeyDictionary[Operation, int] = WeakKeyDictionary()
+_NUMBERS = count()
+
+
+def _serial(operation: Operation) -> int:
+    """A number that no other operation of this process ever has, unlike its identity in memory."""
+    if operation not in _SERIALS:
+        _SERIALS[operation] = next(_NUMBERS)
+    return _SERIALS[operation]
 
 
 def violation(domain: Domain, array: Any, xp: Any) -> str:
