@@ -70,7 +70,7 @@ def vanishes(table: Table, form: Form) -> bool:
     for _ in range(_ROUNDS):
         if form.is_zero:
             return True
-        cleared = _cleared(table, form)
+        cleared = _cleared(form)
         if cleared is None:
             return False
         form = cleared
@@ -96,7 +96,7 @@ def _through_exp(table: Table, form: Form) -> Form:
     return result
 
 
-def _cleared(table: Table, form: Form) -> Form | None:
+def _cleared(form: Form) -> Form | None:
     """The form times the powers of sums that stand in its denominators, these multiplied out."""
     least: dict[tuple[Atom, tuple[int, ...]], Fraction] = {}
     present: dict[tuple[Atom, tuple[int, ...]], set[Fraction]] = {}
@@ -119,14 +119,14 @@ def _cleared(table: Table, form: Form) -> Form | None:
         (k._replace(entries=(*k.entries, *(Entry(a, s, -p) for (a, s), p in least.items()))), c)
         for k, c in form.terms.items()
     ]
-    return _expanded(table, build(form.axes, items))
+    return _expanded(build(form.axes, items))
 
 
 def _roots(key: Key, rank: int) -> set[tuple[Atom, tuple[int, ...]]]:
     return {(e.atom, e.letters) for e in components(key.entries, rank)[0]}
 
 
-def _expanded(table: Table, form: Form) -> Form:
+def _expanded(form: Form) -> Form:
     """Whole positive powers of sums multiplied out."""
     result = build(form.axes, [])
     for key, c in form.terms.items():
@@ -145,7 +145,6 @@ def _expanded(table: Table, form: Form) -> Form:
         for factor in factors:
             term = term * factor
         result = result + term
-    del table
     return result
 
 

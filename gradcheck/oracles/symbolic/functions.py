@@ -51,7 +51,7 @@ def power(table: Table, form: Form, exponent: Fraction, depth: int = 0) -> Form:
         raise DividesByZero("vacuous: it divides by an expression that is 0")
     selected = _selector(form)
     if selected is not None:
-        return _split(table, form, selected, lambda f: power(table, f, exponent, depth + 1), depth)
+        return _split(form, selected, lambda f: power(table, f, exponent, depth + 1), depth)
     if any(key.deltas for key in form.terms):
         raise Undecided("a power of an expression with a Kronecker delta")
     if len(form.terms) == 1:
@@ -209,7 +209,6 @@ def _selector(form: Form) -> tuple[Atom, tuple[int, ...]] | None:
 
 
 def _split(
-    table: Table,
     form: Form,
     selected: tuple[Atom, tuple[int, ...]],
     function: Callable[[Form], Form],
@@ -227,7 +226,6 @@ def _split(
             off.append((key, c))
     selector = build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
     rest = constant(form.axes, Fraction(1)) - selector
-    del table
     return selector * function(build(form.axes, on)) + rest * function(build(form.axes, off))
 
 
@@ -238,7 +236,7 @@ def exp(table: Table, form: Form, depth: int = 0) -> Form:
     """The exponential: a product of powers of one atom a monomial."""
     selected = _selector(form)
     if selected is not None:
-        return _split(table, form, selected, lambda f: exp(table, f, depth + 1), depth)
+        return _split(form, selected, lambda f: exp(table, f, depth + 1), depth)
     result = constant(form.axes, Fraction(1))
     for key, c in sorted(form.terms.items()):
         if key.deltas:
@@ -266,7 +264,7 @@ def log(table: Table, form: Form, depth: int = 0) -> Form:
         raise Undecided("log of an expression that is 0")
     selected = _selector(form)
     if selected is not None:
-        return _split(table, form, selected, lambda f: log(table, f, depth + 1), depth)
+        return _split(form, selected, lambda f: log(table, f, depth + 1), depth)
     if any(key.deltas for key in form.terms):
         raise Undecided("log of an expression with a Kronecker delta")
     content, rest = _content(form, whole=False)
@@ -332,7 +330,7 @@ def opaque(table: Table, kind: str, form: Form, depth: int = 0) -> Form:
     """A function without identities: an atom for each argument."""
     selected = _selector(form)
     if selected is not None:
-        return _split(table, form, selected, lambda f: opaque(table, kind, f, depth + 1), depth)
+        return _split(form, selected, lambda f: opaque(table, kind, f, depth + 1), depth)
     if any(key.deltas for key in form.terms):
         raise Undecided(f"{kind} of an expression with a Kronecker delta")
     if form.is_zero and kind != "cos":
@@ -374,7 +372,7 @@ def step(table: Table, form: Form, depth: int = 0) -> Form:
         return form
     selected = _selector(form)
     if selected is not None:
-        return _split(table, form, selected, lambda f: step(table, f, depth + 1), depth)
+        return _split(form, selected, lambda f: step(table, f, depth + 1), depth)
     first = min(form.terms)
     lead = form.terms[first]
     certain = all(not k.deltas and all(e.atom.positive for e in k.entries) for k in form.terms)
