@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradcheck.oracles.symbolic import functions
-from gradcheck.oracles.symbolic.atoms import Table
-from gradcheck.oracles.symbolic.forms import (
+from gradcheck.algebra.canonical import functions
+from gradcheck.algebra.canonical.atoms import Table
+from gradcheck.algebra.canonical.forms import (
     Form,
     Key,
     build,

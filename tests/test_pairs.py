@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from pairs import Brute, Expression, Factor, Forms, Term, edited, expression, rewritten
 
-from gradcheck.oracles.symbolic.decide import agree_at_random, vanishes
+from gradcheck.algebra.canonical.decide import agree_at_random, vanishes
 
 BRUTE = Brute(0)
 

@@ -8,12 +8,12 @@ import pytest
 from regression_cases import CASES
 
 from gradcheck import Spec, delta, einsum, load, number, ones, positive, real, size, verify
+from gradcheck.algebra.canonical.atoms import Table
+from gradcheck.algebra.canonical.decide import agree_at_random, vanishes
+from gradcheck.algebra.canonical.forms import Undecided, entry
 from gradcheck.library import bundled
 from gradcheck.oracles.symbolic import symbolic
 from gradcheck.oracles.symbolic.arrays import SymArray, Symbols
-from gradcheck.oracles.symbolic.atoms import Table
-from gradcheck.oracles.symbolic.decide import agree_at_random, vanishes
-from gradcheck.oracles.symbolic.forms import Undecided, entry
 
 
 def finding(operation, label=None):

@@ -14,21 +14,17 @@ from fractions import Fraction
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from gradcheck.algebra.shapes import DOTS, at_rank, is_broadcast
-from gradcheck.errors import SpecError
-from gradcheck.oracles.finding import Finding
-from gradcheck.oracles.symbolic import functions
-from gradcheck.oracles.symbolic.arrays import SymArray, Symbols
-from gradcheck.oracles.symbolic.atoms import Atom, Table
-from gradcheck.oracles.symbolic.calculus import Calculus
-from gradcheck.oracles.symbolic.decide import (
+from gradcheck.algebra.canonical import functions
+from gradcheck.algebra.canonical.atoms import Atom, Table
+from gradcheck.algebra.canonical.calculus import Calculus
+from gradcheck.algebra.canonical.decide import (
     ACCEPTED,
     agree_at_random,
     related_atom,
     vanishes,
     with_relations,
 )
-from gradcheck.oracles.symbolic.forms import (
+from gradcheck.algebra.canonical.forms import (
     DividesByZero,
     Entry,
     Form,
@@ -41,7 +37,11 @@ from gradcheck.oracles.symbolic.forms import (
     scalar,
     summed,
 )
-from gradcheck.oracles.symbolic.text import shown
+from gradcheck.algebra.canonical.text import shown
+from gradcheck.algebra.shapes import DOTS, at_rank, is_broadcast
+from gradcheck.errors import SpecError
+from gradcheck.oracles.finding import Finding
+from gradcheck.oracles.symbolic.arrays import SymArray, Symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from gradcheck.backends.names import XP_NAMES
-from gradcheck.oracles.symbolic import functions
-from gradcheck.oracles.symbolic.forms import (
+from gradcheck.algebra.canonical import functions
+from gradcheck.algebra.canonical.forms import (
     Entry,
     Form,
     Key,
@@ -23,9 +22,10 @@ from gradcheck.oracles.symbolic.forms import (
     scalar,
     summed,
 )
+from gradcheck.backends.names import XP_NAMES
 
 if TYPE_CHECKING:
-    from gradcheck.oracles.symbolic.atoms import Table
+    from gradcheck.algebra.canonical.atoms import Table
 
 # Sizes that only tell axes apart while shapes are compared.
 _FAKE = 1_000_003

@@ -13,8 +13,8 @@ from fractions import Fraction
 from itertools import product
 from typing import TYPE_CHECKING
 
-from gradcheck.oracles.symbolic import functions
-from gradcheck.oracles.symbolic.forms import (
+from gradcheck.algebra.canonical import functions
+from gradcheck.algebra.canonical.forms import (
     Entry,
     Form,
     Key,
@@ -23,12 +23,12 @@ from gradcheck.oracles.symbolic.forms import (
     components,
     relettered,
 )
-from gradcheck.oracles.symbolic.forms import _named as named_group
+from gradcheck.algebra.canonical.forms import _named as named_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradcheck.oracles.symbolic.atoms import Atom, Table
+    from gradcheck.algebra.canonical.atoms import Atom, Table
 
 PRIME = 2**61 - 1
 LANES = 2

@@ -9,7 +9,7 @@ from gradcheck.algebra.terms import free_alphabet
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from gradcheck.oracles.symbolic.forms import Entry, Form, Key
+    from gradcheck.algebra.canonical.forms import Entry, Form, Key
 
 
 def shown(form: Form, letters: tuple[str, ...], limit: int = 6, taken: tuple[str, ...] = ()) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from gradcheck.oracles.symbolic.atoms import Atom
+    from gradcheck.algebra.canonical.atoms import Atom
 
 # Above so many orders of the bound letters the canonical name is not looked for.
 MOST_ORDERS = 5040

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gradcheck.oracles.symbolic.forms import Form, Key
+    from gradcheck.algebra.canonical.forms import Form, Key
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from gradcheck.oracles.symbolic import functions
-from gradcheck.oracles.symbolic.forms import (
+from gradcheck.algebra.canonical import functions
+from gradcheck.algebra.canonical.forms import (
     Entry,
     Form,
     Key,
@@ -19,7 +19,7 @@ from gradcheck.oracles.symbolic.forms import (
 )
 
 if TYPE_CHECKING:
-    from gradcheck.oracles.symbolic.atoms import Atom, Table
+    from gradcheck.algebra.canonical.atoms import Atom, Table
 
 
 class Calculus:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from gradcheck.oracles.symbolic.forms import (
+from gradcheck.algebra.canonical.forms import (
     ONE,
     DividesByZero,
     Entry,
@@ -27,7 +27,7 @@ from gradcheck.oracles.symbolic.forms import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gradcheck.oracles.symbolic.atoms import Atom, Table
+    from gradcheck.algebra.canonical.atoms import Atom, Table
 
 # Positive whole powers are multiplied out up to here.
 LARGEST_POWER = 8
