@@ -1,7 +1,8 @@
 """Random pairs of index expressions, and a tiny evaluator that knows no algebra.
 
 Letters are texts such as "n0": the axis and a number. `a` has shape m n, `c` n, `g` n n; `t` is the sum
-Σ_n a[m,n] c[n], and `u` the sum of two terms a[m,n] + c[n].
+Σ_n a[m,n] c[n], `u` the sum of two terms a[m,n] + c[n], and `k` an opaque function of c[p] c[q], which on
+its diagonal is `e`, that function of c[p]².
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 PRIME = 2**31 - 1
 SHAPES = ({"m": 4, "n": 5}, {"m": 5, "n": 4}, {"m": 5, "n": 6})
-AXES = {"a": "mn", "c": "n", "g": "nn", "t": "m", "u": "mn"}
+AXES = {"a": "mn", "c": "n", "g": "nn", "t": "m", "u": "mn", "k": "nn", "e": "n"}
 LETTERS = ("m0", "m1", "n0", "n1", "n2")
 
 
@@ -72,7 +73,7 @@ def term(chance: random.Random, free: tuple[str, ...]) -> Term:
     others = [s for s in LETTERS if s not in free]
     bound = tuple(chance.sample(others, min(len(others), chance.randint(0, 3))))
     known = free + bound
-    factors = [_factor(chance, known, free) for _ in range(chance.randint(1, 4))]
+    factors = [_factor(chance, known) for _ in range(chance.randint(1, 4))]
     pairs = [(x, y) for x in known for y in known if x < y and x[0] == y[0]]
     deltas = (chance.choice(pairs),) if pairs and chance.random() < 0.25 else ()
     return Term(
@@ -84,11 +85,10 @@ def term(chance: random.Random, free: tuple[str, ...]) -> Term:
     )
 
 
-def _factor(chance: random.Random, known: tuple[str, ...], free: tuple[str, ...]) -> Factor | None:
-    """A random factor; powers of `u`, which has no normal form under a sum, hold free letters."""
-    name = chance.choice("aaaccggtu")
-    pool = free if name == "u" else known
-    choices = [[s for s in pool if s[0] == axis] for axis in AXES[name]]
+def _factor(chance: random.Random, known: tuple[str, ...]) -> Factor | None:
+    """A random factor."""
+    name = chance.choice("aaaccggtuke")
+    choices = [[s for s in known if s[0] == axis] for axis in AXES[name]]
     if not all(choices):
         return None
     letters = tuple(chance.choice(c) for c in choices)
@@ -104,7 +104,7 @@ def rewritten(chance: random.Random, old: Expression) -> Expression:
     terms = list(old.terms)
     for _ in range(chance.randint(1, 4)):
         i = chance.randrange(len(terms))
-        rule = chance.choice((_rename, _reorder, _insert_delta, _insert_power, _count, _split))
+        rule = chance.choice(RULES)
         terms[i : i + 1] = rule(chance, terms[i], old.free)
     chance.shuffle(terms)
     return replace(old, terms=tuple(terms))
@@ -154,7 +154,7 @@ def _insert_delta(chance: random.Random, x: Term, _free: tuple[str, ...]) -> lis
 
 def _insert_power(chance: random.Random, x: Term, free: tuple[str, ...]) -> list[Term]:
     """1 = f**k f**-k."""
-    found = _factor(chance, free + x.bound, free)
+    found = _factor(chance, free + x.bound)
     if found is None:
         return [x]
     return [replace(x, factors=(found, *x.factors, replace(found, power=-found.power)))]
@@ -169,6 +169,35 @@ def _count(chance: random.Random, x: Term, _free: tuple[str, ...]) -> list[Term]
 def _split(chance: random.Random, x: Term, _free: tuple[str, ...]) -> list[Term]:
     part = x.coefficient * Fraction(chance.choice((-1, 1, 2)), 3)
     return [replace(x, coefficient=part), replace(x, coefficient=x.coefficient - part)]
+
+
+def _insert_sum(chance: random.Random, x: Term, free: tuple[str, ...]) -> list[Term]:
+    """1 = a/u + c/u."""
+    found = [[s for s in free + x.bound if s[0] == axis] for axis in "mn"]
+    if not all(found):
+        return [x]
+    m, n = map(chance.choice, found)
+    power = chance.choice((1, 1, 2))
+    below = Factor("u", (m, n), -power)
+    above = (Factor("u", (m, n), power - 1),) if power > 1 else ()
+    parts = (Factor("a", (m, n), 1), Factor("c", (n,), 1))
+    return [replace(x, factors=(part, *x.factors, *above, below)) for part in parts]
+
+
+def _diagonal(_chance: random.Random, x: Term, _free: tuple[str, ...]) -> list[Term]:
+    """k[p,p] = e[p]."""
+
+    def one(f: Factor) -> Factor:
+        if f.name == "k" and f.letters[0] == f.letters[1]:
+            return Factor("e", f.letters[:1], f.power)
+        return Factor("k", f.letters * 2, f.power) if f.name == "e" else f
+
+    return [replace(x, factors=tuple(map(one, x.factors)))]
+
+
+RULES = (
+    _rename, _reorder, _insert_delta, _insert_power, _count, _split, _insert_sum, _diagonal,
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------------- edits
@@ -196,7 +225,7 @@ def _letter(chance: random.Random, x: Term, free: tuple[str, ...]) -> Term:
     i = chance.randrange(len(x.factors))
     f = x.factors[i]
     k = chance.randrange(len(f.letters))
-    pool = free if f.name == "u" else free + x.bound
+    pool = free + x.bound
     new = chance.choice([s for s in pool if s[0] == f.letters[k][0]])
     changed = replace(f, letters=(*f.letters[:k], new, *f.letters[k + 1 :]))
     return replace(x, factors=(*x.factors[:i], changed, *x.factors[i + 1 :]))
@@ -235,6 +264,10 @@ class Forms:
         spread = relettered(own["c"], ("m", "n"), (1,))
         own["t"] = summed(own["a"] * spread, (1,))
         own["u"] = own["a"] + spread
+        pair = own["c"], ("n", "n")
+        product = relettered(*pair, (0,)) * relettered(*pair, (1,))
+        own["k"] = functions.opaque(self.table, "erf", product)
+        own["e"] = functions.opaque(self.table, "erf", own["c"] * own["c"])
         self.own = own
 
     def of(self, x: Expression) -> Form:
@@ -285,6 +318,8 @@ class Brute:
             }
             own["t"] = np.sum(own["a"] * own["c"] % PRIME, axis=1) % PRIME
             own["u"] = (own["a"] + own["c"]) % PRIME
+            own["k"] = opaque(own["c"][:, None] * own["c"] % PRIME)
+            own["e"] = opaque(own["c"] * own["c"] % PRIME)
             if all(np.all(x) for x in own.values()):
                 return own
 
@@ -319,6 +354,11 @@ class Brute:
         for a, b in x.deltas:
             result = result * (at[a] == at[b])
         return np.sum(result, axis=tuple(range(len(free), len(letters)))) % PRIME
+
+
+def opaque(argument: np.ndarray) -> np.ndarray:
+    """Something of so high a degree that no short identity holds for it."""
+    return raised((argument + 7919) % PRIME, 123_456_791)
 
 
 def raised(base: np.ndarray, power: int) -> np.ndarray:

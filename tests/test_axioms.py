@@ -6,8 +6,12 @@ import flint
 import pytest
 from flint import arb, arb_series
 
+from gradcheck import Spec, delta, einsum, real
 from gradcheck.axioms import RULES, RULES_OF_TWO
 from gradcheck.backends.names import UNARY
+from gradcheck.oracles.balls import certify
+from gradcheck.oracles.exact import exact
+from gradcheck.oracles.symbolic import symbolic
 
 PRECISION = 400
 BOUND = arb("1e-50")
@@ -136,3 +140,67 @@ def test_whole_powers_of_negative_numbers(exponent):
     u = arb("-1.3")
     series = arb_series([u, 1], prec=3) ** exponent
     assert close(RULES_OF_TWO["pow"][0](Balls(), u, exponent, series[0]), series[1])
+
+
+# ---------------------------------------------------------------------- one table for all engines
+
+
+class Point:
+    """Where balls look for a difference."""
+
+    inputs = {"x": [0.5, -0.25]}  # noqa: RUF012
+    params: dict = {}  # noqa: RUF012
+    sizes = {"m": 2}  # noqa: RUF012
+
+
+def of_function(name):
+    """y = name(x) with its right derivative, written through a residual."""
+
+    def forward(xp, x):
+        y = getattr(xp, name)(x)
+        slopes = {
+            "tanh": lambda: 1 - y * y,
+            "sigmoid": lambda: y - y * y,
+            "erf": lambda: 2 * xp.exp(-(x * x)) / xp.sqrt(xp.pi),
+            "atan": lambda: 1 / (1 + x * x),
+        }
+        return y, slopes[name]()
+
+    return Spec(
+        forward, name=name, inputs={"x": real("m")}, output={"y": "m", "d": "m"},
+        jacobian={"x": einsum("p,pr->pr", "d", delta)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf", "atan", "sigmoid"])
+def test_symbolic_exact_and_balls_read_the_one_table(name, monkeypatch):
+    """Each must notice, at a right claim, that a rule of the table was spoilt."""
+    spec = of_function(name)
+    claim = spec.claims()[0]
+    assert symbolic(spec, claim).verdict == "proved"
+    assert exact(spec, claim).verdict == "identity"
+    assert certify(spec, claim, Point) is None
+    rule = RULES[name]
+    monkeypatch.setitem(RULES, name, lambda xp, u, y: 2 * rule(xp, u, y))
+    assert symbolic(spec, claim).verdict == "suspect"
+    assert exact(spec, claim).verdict == "suspect"
+    assert certify(spec, claim, Point) is not None
+
+
+def test_the_rule_for_powers_is_read_from_the_table_too(monkeypatch):
+    from gradcheck.algebra.canonical import calculus
+
+    cubed = Spec(
+        lambda _xp, x: x**3, name="cubed", inputs={"x": real("m")}, output="m",
+        jacobian={"x": 3 * einsum("p,pr->pr", "x**2", delta)},
+    )  # fmt: skip
+    claim = cubed.claims()[0]
+    assert symbolic(cubed, claim).verdict == "proved"
+    by_base, by_exponent = RULES_OF_TWO["pow"]
+    spoilt = (lambda xp, u, v, y: by_base(xp, u, v, y) * v, by_exponent)
+    monkeypatch.setitem(RULES_OF_TWO, "pow", spoilt)
+    calculus.power_rule.cache_clear()
+    assert symbolic(cubed, claim).verdict == "suspect"
+    monkeypatch.undo()
+    calculus.power_rule.cache_clear()
+    assert symbolic(cubed, claim).verdict == "proved"

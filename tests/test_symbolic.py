@@ -9,11 +9,14 @@ from regression_cases import CASES
 
 from gradcheck import Spec, delta, einsum, load, number, ones, positive, real, size, verify
 from gradcheck.algebra.canonical.atoms import Table
-from gradcheck.algebra.canonical.decide import agree_at_random, vanishes
-from gradcheck.algebra.canonical.forms import Undecided, entry
+from gradcheck.algebra.canonical.decide import vanishes
+from gradcheck.algebra.canonical.forms import entry
+from gradcheck.algebra.canonical.residues import agree_at_random
+from gradcheck.algebra.canonical.undecided import Undecided
 from gradcheck.library import bundled
 from gradcheck.oracles.symbolic import symbolic
-from gradcheck.oracles.symbolic.arrays import SymArray, Symbols
+from gradcheck.oracles.symbolic.arrays import SymArray
+from gradcheck.oracles.symbolic.namespace import Symbols
 
 
 def finding(operation, label=None):

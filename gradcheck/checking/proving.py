@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.checking import search
-from gradcheck.checking.counterexample import entry_text, snippet
+from gradcheck.checking.counterexample import entry_text, heat, snippet
 from gradcheck.checking.patterns import pattern_at
 from gradcheck.checking.problem import Problem
 from gradcheck.errors import GradcheckError
@@ -17,6 +17,7 @@ from gradcheck.reports.model import Counterexample, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gradcheck.algebra.terms import Expression
     from gradcheck.checking.plan import Planned
     from gradcheck.checking.search import Example, Search
     from gradcheck.operation import Claim, Operation
@@ -133,7 +134,15 @@ def _counterexample(
         snippet=snippet(planned, problem, example),
         dtype="exact",
         location=str(lines[0]) if lines and claim.form != "chain" else _own(operation),
+        **_heat(problem, example, expression),
     )
+
+
+def _heat(problem: Problem, example: Example, expression: Expression) -> dict[str, Any]:
+    """The gaps at the certified point, in floats: a picture, no part of the certificate."""
+    evaluated = problem.evaluate(example)
+    oracle = None if evaluated.truth is None else evaluated.truth.value
+    return heat(expression, evaluated.claim, oracle)
 
 
 def _own(operation: Operation) -> str | None:

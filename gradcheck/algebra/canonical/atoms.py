@@ -23,24 +23,31 @@ class Atom:
         name: How messages show it.
         axes: Its axes.
         kind: "input", "sum", "selector", or the name of a function.
+        table: The atoms of the same run.
         argument: The function's argument, or the sum itself.
         positive: Whether all its entries are known to be > 0.
+        closed: Whether they are known to be ≥ 0 only; what is true for positive ones is then claimed
+            for those points where they are.
         selects: Whether its entries are 0 or 1 (or, for a maximum, select by summing to one).
         whole: Whether its entries are integers, which tie with each other on no null set.
         sums_to_one: Whether a selector's rows along the last axis sum to 1.
         single: For a sum of one monomial, that monomial.
+        diagonals: What its powers are where letters are one, as far as it was asked for.
     """
 
     number: int
     name: str
     axes: tuple[str, ...]
     kind: str
+    table: Table = field(repr=False)
     argument: Form | None = None
     positive: bool = False
+    closed: bool = False
     selects: bool = False
     whole: bool = False
     sums_to_one: bool = False
     single: Key | None = None
+    diagonals: dict[object, Form] = field(default_factory=dict, repr=False)
 
     def __lt__(self, other: Atom) -> bool:
         return self.number < other.number
@@ -61,5 +68,5 @@ class Table:
         definition = name if argument is None else argument.key()  # type: ignore[attr-defined]
         key = (kind, definition, axes)
         if key not in self.atoms:
-            self.atoms[key] = Atom(len(self.atoms), name, axes, kind, **properties)  # type: ignore[arg-type]
+            self.atoms[key] = Atom(len(self.atoms), name, axes, kind, self, **properties)  # type: ignore[arg-type]
         return self.atoms[key]

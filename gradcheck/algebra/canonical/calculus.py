@@ -1,37 +1,33 @@
-"""Derivatives of forms: the product rule on monomials, the chain rule through atoms."""
+"""Derivatives of forms: the product rule on monomials, the chain rule through atoms.
+
+What is known of each function is read from the axiom table; there are no rules here.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from gradcheck.algebra.canonical import functions
-from gradcheck.algebra.canonical.forms import (
-    Entry,
-    Form,
-    Key,
-    Undecided,
-    build,
-    constant,
-    entry,
-    relettered,
-    scalar,
-)
+from gradcheck.algebra.canonical.forms import Entry, Form, Key, build, entry, relettered
+from gradcheck.algebra.canonical.undecided import Undecided
+from gradcheck.axioms import RULES, RULES_OF_TWO
 
 if TYPE_CHECKING:
-    from gradcheck.algebra.canonical.atoms import Atom, Table
+    from gradcheck.algebra.canonical.atoms import Atom
 
 
 class Calculus:
     """Derivatives with respect to one input.
 
     Args:
-        table: The atoms of the run.
+        space: A namespace of arrays of forms, on which the rules of the axiom table run.
         variable: The input's atom.
     """
 
-    def __init__(self, table: Table, variable: Atom) -> None:
-        self.table = table
+    def __init__(self, space: Any, variable: Atom) -> None:
+        self.space = space
         self.variable = variable
         self._atoms: dict[Atom, Form] = {}
 
@@ -47,8 +43,9 @@ class Calculus:
                 e._replace(letters=tuple(place.get(s, s) for s in e.letters)) for e in key.entries
             ]
             for i, e in enumerate(entries):
-                others = (*entries[:i], *entries[i + 1 :], e._replace(power=e.power - 1))
-                items += self._step(key, others, e, c * e.power, form.rank, axes)
+                outer = power_rule(e.power)
+                others = (*entries[:i], *entries[i + 1 :], e._replace(power=outer.exponent))
+                items += self._step(key, others, e, c * outer.number, form.rank, axes)
         return build(axes, items)
 
     def _step(
@@ -94,42 +91,45 @@ class Calculus:
             own = len(atom.axes)
             deltas = tuple((i, own + i) for i in range(own))
             return build(axes, [(Key((), (), deltas), Fraction(1))])
-        if atom.argument is None or atom.kind in ("step", "equal", "selector"):
+        # Within a cell, selectors are constants.
+        if atom.argument is None or atom.kind in ("equal", "selector"):
             return Form(axes, {})
         inner = self.of(atom.argument)
         if atom.kind == "sum" or inner.is_zero:
             return inner
-        outer = self._outer(atom)
+        outer = self._outer(atom, atom.argument)
         return relettered(outer, axes, tuple(range(len(atom.axes)))) * inner
 
-    def _outer(self, atom: Atom) -> Form:
-        """f′ at the atom's argument, over the atom's letters."""
-        table, u = self.table, atom.argument
-        assert u is not None
-        one = constant(u.axes, Fraction(1))
-        match atom.kind:
-            case "exp":
-                return entry(atom)
-            case "log":
-                return functions.power(table, u, Fraction(-1))
-            case "erf":
-                two = relettered(scalar("pi", Fraction(-1, 2)).times(Fraction(2)), u.axes, ())
-                return two * functions.exp(table, (u * u).times(Fraction(-1)))
-            case "sigmoid":
-                return entry(atom) - entry(atom, Fraction(2))
-            case "tanh":
-                return one - entry(atom, Fraction(2))
-            case "sin":
-                return functions.opaque(table, "cos", u)
-            case "cos":
-                return functions.opaque(table, "sin", u).times(Fraction(-1))
-            case "asin":
-                return functions.power(table, one - u * u, Fraction(-1, 2))
-            case "acos":
-                return functions.power(table, one - u * u, Fraction(-1, 2)).times(Fraction(-1))
-            case "atan":
-                return functions.power(table, one + u * u, Fraction(-1))
-        raise Undecided(f"no derivative rule is known for {atom.kind}")
+    def _outer(self, atom: Atom, u: Form) -> Form:
+        """g′ at the atom's argument, over the atom's letters: the table's rule, run on forms."""
+        if atom.kind not in RULES:
+            raise Undecided(f"no derivative rule is known for {atom.kind}")
+        space = self.space
+        found = RULES[atom.kind](space, space.array(u), space.array(entry(atom))).form
+        return relettered(found, u.axes, tuple(range(u.rank - found.rank, u.rank)))
+
+
+@dataclass(frozen=True)
+class _Power:
+    """c xᵏ of one unknown x, on which the table's rule for powers runs."""
+
+    number: Fraction
+    exponent: Fraction
+
+    def __mul__(self, other: _Power) -> _Power:
+        return _Power(self.number * other.number, self.exponent + other.exponent)
+
+    def __truediv__(self, other: _Power) -> _Power:
+        return _Power(self.number / other.number, self.exponent - other.exponent)
+
+
+@cache
+def power_rule(k: Fraction) -> _Power:
+    """The derivative of xᵏ by x."""
+    one, zero = Fraction(1), Fraction(0)
+    by_base, _ = RULES_OF_TWO["pow"]
+    found: _Power = by_base(None, _Power(one, one), _Power(k, zero), _Power(one, k))
+    return found
 
 
 def _eliminated(key: Key, rank: int) -> Key:

@@ -1,46 +1,29 @@
-"""Whether two forms are equal: by canonical form, and by evaluation at random residues.
+"""Whether a form is 0 at every size, by rewriting.
 
-Canonical: their difference is 0, at once or after its denominators are cleared. Random: entries,
-contractions, opaque atoms, selectors and sizes are residues modulo a prime; a difference that is 0 as
-a formal expression is 0 for every equality pattern of the free letters. Both must agree.
+Its canonical form is 0, at once, after its denominators are cleared, in partial fractions, or after
+sums of several terms are opened: Σ_p f(p) + Σ_p g(p) is 0 where f(p) + g(p) is. Each step is an identity
+wherever both of its sides are defined.
 """
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from fractions import Fraction
-from itertools import product
 from typing import TYPE_CHECKING
 
 from gradcheck.algebra.canonical import functions
-from gradcheck.algebra.canonical.forms import (
-    Entry,
-    Form,
-    Key,
-    Undecided,
-    build,
-    components,
-    relettered,
-)
-from gradcheck.algebra.canonical.forms import _named as named_group
+from gradcheck.algebra.canonical.forms import Entry, Form, Key, build, relettered
+from gradcheck.algebra.canonical.naming import components
+from gradcheck.algebra.canonical.opening import openings
+from gradcheck.algebra.canonical.partial import apart
+from gradcheck.algebra.canonical.undecided import Undecided
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gradcheck.algebra.canonical.atoms import Atom, Table
 
-PRIME = 2**61 - 1
-LANES = 2
-MOST_LANES = 8
-# A proof is printed only below this bound on a false acceptance (H11): more lanes are taken above it.
-ACCEPTED = 1e-12
-# Entries are random residues to this power, so that their roots of these orders exist.
-_ROOTS = 12
 _ROUNDS = 6
-# Bound letters are numbered from here: the class of a free letter may be any smaller number, also
-# inside a sum that has fewer letters than the form in which it stands.
-_BOUND = 10**6
+# Sums within sums are opened so many times.
+_DEPTH = 3
 
 
 def with_relations(form: Form, related: dict[Atom, Atom]) -> Form:
@@ -62,19 +45,26 @@ def related_atom(atom: Atom) -> Atom:
     return replace(atom, sums_to_one=True)
 
 
-def vanishes(table: Table, form: Form) -> bool:
-    """Whether a form is 0 at every size, denominators cleared where that is needed."""
+def vanishes(table: Table, form: Form, depth: int = 0) -> bool:
+    """Whether a form is 0 at every size: at once, with denominators cleared, or with sums opened."""
     if form.is_zero:
         return True
     form = _through_exp(table, form)
     for _ in range(_ROUNDS):
-        if form.is_zero:
-            return True
-        cleared = _cleared(form)
+        cleared = None if form.is_zero else _cleared(form)
         if cleared is None:
-            return False
+            break
         form = cleared
-    return form.is_zero
+    if form.is_zero:
+        return True
+    try:
+        solved = apart(form)
+        if solved.is_zero or depth >= _DEPTH:
+            return solved.is_zero
+        ways = (form,) if solved.terms == form.terms else (form, solved)
+        return any(vanishes(table, f, depth + 1) for way in ways for f in openings(way))
+    except Undecided:
+        return False
 
 
 def _through_exp(table: Table, form: Form) -> Form:
@@ -146,100 +136,3 @@ def _expanded(form: Form) -> Form:
             term = term * factor
         result = result + term
     return result
-
-
-# ---------------------------------------------------------------------- random evaluation
-
-
-class Residues:
-    """Random residues for everything that a form is made of, the same for equal things."""
-
-    def __init__(self, seed: int, table: Table) -> None:
-        self._table = table
-        self._random = random.Random(seed)
-        self._memo: dict[object, int] = {}
-        self.degree = 1
-
-    def of(self, key: object) -> int:
-        """The residue of a thing, drawn when it is first asked for."""
-        if key not in self._memo:
-            self._memo[key] = self._random.randrange(1, PRIME)
-        return self._memo[key]
-
-    def value(self, form: Form, letters: tuple[int, ...]) -> int:
-        """The form at one equality pattern: `letters` gives each free letter its class."""
-        total = 0
-        for key, c in form.terms.items():
-            if any(letters[a] != letters[b] for a, b in key.deltas):
-                continue
-            total += self._monomial(key, form.rank, letters) * _residue(c)
-        return total % PRIME
-
-    def _monomial(self, key: Key, rank: int, letters: tuple[int, ...]) -> int:
-        result, degree = 1, Fraction(0)
-        for name, power in key.scalars:
-            result = result * self._rooted(("scalar", name), power) % PRIME
-            degree += abs(power) * _ROOTS
-        entries = tuple(
-            e._replace(
-                letters=tuple(letters[s] if s < rank else s - rank + _BOUND for s in e.letters)
-            )
-            for e in key.entries
-        )
-        roots, groups = components(entries, _BOUND)
-        for e in roots:
-            result = result * self._root(e) % PRIME
-            degree += abs(e.power) * _ROOTS
-        for group in groups:
-            named = named_group(tuple(group), _BOUND)
-            names = tuple((e.atom.number, e.letters, e.power) for e in named)
-            result = result * self.of(("sum", names)) % PRIME
-            degree += 1
-        self.degree = max(self.degree, int(degree) + 1)
-        return result
-
-    def _root(self, e: Entry) -> int:
-        inner = e.atom.argument if e.atom.kind == "sum" else functions.defined(self._table, e.atom)
-        if inner is None:
-            return self._rooted((e.atom.number, e.letters), e.power)
-        base = self.value(inner, e.letters)
-        whole = e.power.numerator // e.power.denominator
-        if base == 0:
-            raise Undecided("a denominator is 0 at every size")
-        result = pow(base, whole, PRIME)
-        rest = e.power - whole
-        return result * (self.of((e.atom.number, e.letters, rest)) if rest else 1) % PRIME
-
-    def _rooted(self, key: object, power: Fraction) -> int:
-        exponent = power * _ROOTS
-        if exponent.denominator != 1:
-            raise Undecided(f"a power {power}, whose denominator does not divide {_ROOTS}")
-        return pow(self.of(key), int(exponent), PRIME)
-
-
-def _residue(c: Fraction) -> int:
-    return c.numerator * pow(c.denominator, -1, PRIME) % PRIME
-
-
-def agree_at_random(table: Table, first: Form, second: Form, seed: int) -> tuple[bool, float]:
-    """Whether two forms agree at random residues for every pattern, and the bound on a false yes."""
-    bound = 1.0
-    patterns = list(_patterns(first.axes))
-    same = True
-    for lane in range(MOST_LANES):
-        if lane >= LANES and bound < ACCEPTED:
-            break
-        residues = Residues(hash((seed, lane)), table)
-        gaps = [residues.value(first, p) - residues.value(second, p) for p in patterns]
-        same = same and all(g % PRIME == 0 for g in gaps)
-        count = len(first.terms) + len(second.terms) + 1
-        bound *= min(1.0, 4 * residues.degree * count * len(patterns) / PRIME)
-    return same, bound
-
-
-def _patterns(axes: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
-    """Every way in which letters of one axis may be equal, as the first letter of each class."""
-    choices = [[i, *(j for j in range(i) if axes[j] == axis)] for i, axis in enumerate(axes)]
-    for pattern in product(*choices):
-        if all(pattern[c] == c for c in pattern):
-            yield pattern

@@ -14,25 +14,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import permutations, product
-from math import factorial, prod
 from typing import TYPE_CHECKING, NamedTuple
+
+from gradcheck.algebra.canonical.naming import canonical
+from gradcheck.algebra.canonical.undecided import DividesByZero, Undecided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gradcheck.algebra.canonical.atoms import Atom
 
-# Above so many orders of the bound letters the canonical name is not looked for.
-MOST_ORDERS = 5040
-
-
-class Undecided(Exception):
-    """The symbolic oracle cannot decide; its text says why and what to write instead."""
-
-
-class DividesByZero(Undecided):
-    """A denominator is 0 everywhere, or wherever a selector is."""
+# A product of more monomials than this is not multiplied out.
+MOST_PRODUCTS = 5_000
 
 
 class Entry(NamedTuple):
@@ -91,7 +84,13 @@ class Form:
         return Form(self.axes, {k: c * number for k, c in self.terms.items()} if number else {})
 
     def __mul__(self, other: Form) -> Form:
-        """The product of two forms over the same free letters."""
+        """The product of two forms over the same free letters.
+
+        Raises:
+            Undecided: If it has too many monomials.
+        """
+        if len(self.terms) * len(other.terms) > MOST_PRODUCTS:
+            raise Undecided(f"more than {MOST_PRODUCTS} monomials; split it into links of a chain")
         items = [
             (_product(a, b, self.rank), x * y)
             for a, x in self.terms.items()
@@ -106,13 +105,63 @@ def build(
     """A form from monomials, like ones added."""
     terms: dict[Key, Fraction] = {}
     for raw, coefficient in items:
-        key, factor = (raw, Fraction(1)) if normal else normalise(raw, len(axes))
-        total = terms.get(key, Fraction(0)) + coefficient * factor
-        if total:
-            terms[key] = total
-        else:
-            terms.pop(key, None)
+        for key, factor in ((raw, Fraction(1)),) if normal else _normal_terms(axes, raw):
+            total = terms.get(key, Fraction(0)) + coefficient * factor
+            if total:
+                terms[key] = total
+            else:
+                terms.pop(key, None)
     return Form(axes, terms)
+
+
+def _normal_terms(axes: tuple[str, ...], raw: Key) -> Iterable[tuple[Key, Fraction]]:
+    """A monomial in normal form: one term, or several where letters meet in a function's argument."""
+    raw = _star(raw)
+    met = next((e for e in raw.entries if meets(e)), None)
+    if met is None:
+        return (normalise(raw, len(axes)),)
+    from gradcheck.algebra.canonical.functions import renewed
+
+    rest = raw._replace(entries=tuple(e for e in raw.entries if e is not met))
+    common, (key, letters) = freed(axes, rest, met)
+    form = build(common, [(key, Fraction(1))]) * relettered(renewed(met), common, letters)
+    return tuple(summed(form, tuple(range(len(axes), len(common)))).terms.items())
+
+
+# Functions whose argument is looked at again where letters of an entry are one: exp(x[p] x[q]) is
+# exp(x²) at p = q.
+RENEWED = frozenset(
+    ("sum", "exp", "log", "erf", "sigmoid", "tanh", "sin", "cos", "asin", "acos", "atan", "step")
+)
+
+
+def meets(e: Entry) -> bool:
+    """Whether an entry is that of a function on a diagonal, whose argument may be simpler there."""
+    return e.atom.kind in RENEWED and len(set(e.letters)) < len(e.letters)
+
+
+def freed(
+    axes: tuple[str, ...], key: Key, beside: Entry | None = None
+) -> tuple[tuple[str, ...], tuple[Key, tuple[int, ...]]]:
+    """A monomial with its bound letters free, behind the others.
+
+    Args:
+        axes: Of the free letters.
+        key: The monomial.
+        beside: One more entry, with letters of the same numbering.
+
+    Returns:
+        The axes of all letters, and over these the monomial and the letters of the entry beside it.
+    """
+    rank = len(axes)
+    entries = key.entries if beside is None else (*key.entries, beside)
+    bound = {
+        s: a for e in entries for s, a in zip(e.letters, e.atom.axes, strict=True) if s >= rank
+    }
+    names = {s: rank + i for i, s in enumerate(sorted(bound))}
+    common = (*axes, *(bound[s] for s in sorted(bound)))
+    letters = () if beside is None else tuple(names.get(s, s) for s in beside.letters)
+    return common, (_renamed(key, lambda s: names.get(s, s)), letters)
 
 
 def constant(axes: tuple[str, ...], number: Fraction) -> Form:
@@ -204,12 +253,11 @@ def _product(a: Key, b: Key, rank: int) -> Key:
 
 
 def normalise(key: Key, rank: int) -> tuple[Key, Fraction]:
-    """The monomial in normal form, and the rational number that came out of its scalars."""
-    key = _star(key)
+    """A monomial, its deltas carried out, in normal form; and the number that came out of it."""
     key = counted(key.entries, _merged(key), rank)
     key = _cancelled(key, rank)
     factor, scalars = _scalars(key.scalars)
-    entries = _canonical(key.entries, rank)
+    entries = canonical(key.entries, rank)
     return Key(scalars, entries, key.deltas), factor
 
 
@@ -325,28 +373,37 @@ def _find_sum(
     assert definition is not None
     inner = len(negative.letters)
     wanted = list(definition.entries)
-    for chosen in _matches(wanted, rest, dict(enumerate(negative.letters)), inner, rank):
+    for chosen in matches(wanted, rest, dict(enumerate(negative.letters)), inner, rank):
         others = tuple(e for i, e in enumerate(rest) if i not in chosen.used)
         if not any(s in chosen.bound for e in others for s in e.letters):
             return (*others, negative._replace(power=negative.power + 1)), chosen.bound
     return None
 
 
-class _Match(NamedTuple):
+class Match(NamedTuple):
+    """Where a product stands within another.
+
+    Attributes:
+        used: The places of its entries in the pool.
+        bound: The pool's letters that its bound letters stand for.
+        names: The pool's letter for each of its own.
+    """
+
     used: frozenset[int]
     bound: frozenset[int]
+    names: dict[int, int]
 
 
-def _matches(
+def matches(
     wanted: list[Entry], pool: tuple[Entry, ...], names: dict[int, int], inner: int, rank: int
-) -> Iterable[_Match]:
+) -> Iterable[Match]:
     """Ways in which the wanted entries stand in the pool, their bound letters on bound letters."""
 
-    def extend(k: int, names: dict[int, int], used: frozenset[int]) -> Iterable[_Match]:
+    def extend(k: int, names: dict[int, int], used: frozenset[int]) -> Iterable[Match]:
         if k == len(wanted):
             bound = frozenset(v for s, v in names.items() if s >= inner)
             if len(bound) == sum(s >= inner for s in names) and all(v >= rank for v in bound):
-                yield _Match(used, bound)
+                yield Match(used, bound, names)
             return
         for i, e in enumerate(pool):
             if i in used or e.atom is not wanted[k].atom or e.power != wanted[k].power:
@@ -359,93 +416,6 @@ def _matches(
                 yield from extend(k + 1, grown, used | {i})
 
     return extend(0, names, frozenset())
-
-
-# ---------------------------------------------------------------------- names of bound letters
-
-
-def components(entries: tuple[Entry, ...], rank: int) -> tuple[list[Entry], list[list[Entry]]]:
-    """The entries without bound letters, and the others in groups connected by bound letters."""
-    roots = [e for e in entries if all(s < rank for s in e.letters)]
-    groups: list[tuple[set[int], list[Entry]]] = []
-    for e in entries:
-        bound = {s for s in e.letters if s >= rank}
-        if not bound:
-            continue
-        joined = [g for g in groups if g[0] & bound]
-        merged = (bound.union(*(g[0] for g in joined)), [*(x for g in joined for x in g[1]), e])
-        groups = [g for g in groups if g not in joined] + [merged]
-    return roots, [g[1] for g in groups]
-
-
-def _canonical(entries: tuple[Entry, ...], rank: int) -> tuple[Entry, ...]:
-    roots, groups = components(entries, rank)
-    named = sorted((_named(tuple(g), rank) for g in groups), key=_group_key)
-    out, start = sorted(roots, key=_entry_key), rank
-    for group in named:
-        size = len({s for e in group for s in e.letters if s >= rank})
-        out += [
-            e._replace(letters=tuple(s if s < rank else s - rank + start for s in e.letters))
-            for e in group
-        ]
-        start += size
-    return tuple(out)
-
-
-def _entry_key(e: Entry) -> tuple[object, ...]:
-    return (e.atom.number, e.power, e.letters)
-
-
-def _group_key(group: tuple[Entry, ...]) -> tuple[object, ...]:
-    return tuple(_entry_key(e) for e in group)
-
-
-def _named(group: tuple[Entry, ...], rank: int) -> tuple[Entry, ...]:
-    """The group with its bound letters named rank, rank + 1, … in the smallest way."""
-    bound = sorted({s for e in group for s in e.letters if s >= rank})
-    classes = _refined(group, bound, rank)
-    if prod(factorial(len(c)) for c in classes) > MOST_ORDERS:
-        raise Undecided(
-            f"a sum over {len(bound)} letters that are too alike to be named; split it into two outputs"
-        )
-    best: tuple[Entry, ...] | None = None
-    for orders in product(*(permutations(c) for c in classes)):
-        names = {s: rank + i for i, s in enumerate(s for order in orders for s in order)}
-        candidate = tuple(
-            sorted(
-                (e._replace(letters=tuple(names.get(s, s) for s in e.letters)) for e in group),
-                key=_entry_key,
-            )
-        )
-        if best is None or _group_key(candidate) < _group_key(best):
-            best = candidate
-    assert best is not None
-    return best
-
-
-def _refined(group: tuple[Entry, ...], bound: list[int], rank: int) -> list[list[int]]:
-    """Classes of bound letters that no simple property tells apart, in a canonical order."""
-    colour: dict[int, int] = dict.fromkeys(bound, 0)
-    for _ in bound:
-        signs = {s: (colour[s], tuple(sorted(_views(group, s, colour, rank)))) for s in bound}
-        ranks = {v: i for i, v in enumerate(sorted(set(signs.values())))}
-        fresh = {s: ranks[signs[s]] for s in bound}
-        if fresh == colour:
-            break
-        colour = fresh
-    return [[s for s in bound if colour[s] == c] for c in sorted(set(colour.values()))]
-
-
-def _views(
-    group: tuple[Entry, ...], s: int, colour: dict[int, int], rank: int
-) -> Iterable[tuple[object, ...]]:
-    """What a bound letter sees of each entry that it stands in."""
-    for e in group:
-        if s in e.letters:
-            seen = tuple(
-                (-1, 0) if t == s else ((0, t) if t < rank else (1, colour[t])) for t in e.letters
-            )
-            yield (e.atom.number, e.power, seen)
 
 
 def with_axes(form: Form, axes: tuple[str, ...]) -> Form:

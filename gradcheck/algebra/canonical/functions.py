@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 
 from gradcheck.algebra.canonical.forms import (
     ONE,
-    DividesByZero,
     Entry,
     Form,
     Key,
-    Undecided,
     build,
-    components,
     constant,
     entry,
     relettered,
 )
+from gradcheck.algebra.canonical.naming import components
+from gradcheck.algebra.canonical.undecided import DividesByZero, Undecided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -361,6 +360,35 @@ def defined(table: Table, atom: Atom) -> Form | None:
     scale = Fraction(-1 if atom.kind == "sigmoid" else -2)
     inverse = power(table, one + exp(table, u.times(scale)), Fraction(-1))
     return inverse if atom.kind == "sigmoid" else inverse.times(Fraction(2)) - one
+
+
+def renewed(e: Entry) -> Form:
+    """A function's entry on a diagonal, from its argument there; over the entry's own letters.
+
+    The letters that are one stay apart in the result's axes: only the first of each is in use.
+    """
+    atom, table = e.atom, e.atom.table
+    first = tuple(e.letters.index(s) for s in e.letters)
+    key = (first, e.power)
+    if key in atom.diagonals:
+        return atom.diagonals[key]
+    assert atom.argument is not None
+    u = relettered(atom.argument, atom.axes, first)
+    match atom.kind:
+        case "sum":
+            found = power(table, u, e.power)
+        case "exp":
+            found = power(table, exp(table, u), e.power)
+        case "log":
+            found = power(table, log(table, u), e.power)
+        case "sigmoid" | "tanh":
+            found = power(table, odd(table, atom.kind, u), e.power)
+        case "step":
+            found = power(table, step(table, u), e.power)
+        case _:
+            found = power(table, opaque(table, atom.kind, u), e.power)
+    atom.diagonals[key] = found
+    return found
 
 
 def step(table: Table, form: Form, depth: int = 0) -> Form:

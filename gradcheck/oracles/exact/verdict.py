@@ -18,6 +18,7 @@ from gradcheck.oracles.exact.array import NeedsCellError, ResampleError, Straddl
 from gradcheck.oracles.exact.claim import ClaimUndefinedError
 from gradcheck.oracles.exact.evaluation import MOST_RELATED, Evaluator, Outcome, Settings
 from gradcheck.oracles.exact.inputs import Case, cases, cases_at, covered, is_generic, is_sampled
+from gradcheck.oracles.exact.residual import residual_at
 from gradcheck.oracles.finding import Finding
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class _UndecidedError(Exception):
 class _SuspectError(Exception):
     """Ends the oracle: claim and derivative differ."""
 
-    def __init__(self, reason: str, sizes: dict[str, int]) -> None:
+    def __init__(self, reason: str, sizes: dict[str, int], residual: str = "") -> None:
         self.reason = reason
         self.sizes = sizes
+        self.residual = residual
         super().__init__(reason)
 
 
@@ -99,7 +101,9 @@ def exact(
     except _SuspectError as error:
         if record.rounded:
             return Finding("undecided", reason=_rounded(record), sizes=(error.sizes,))
-        return Finding("suspect", reason=error.reason, sizes=(error.sizes,))
+        return Finding(
+            "suspect", reason=error.reason, residual=error.residual, sizes=(error.sizes,)
+        )
     except _UndecidedError as error:
         return Finding("undecided", reason=str(error))
     return _identity(operation, evaluator, record)
@@ -172,7 +176,7 @@ def _check(evaluator: Evaluator, case: Case, record: _Record) -> None:
     record.note(outcome)
     if outcome.wrong:
         if not outcome.selected:
-            raise _SuspectError(_differs(evaluator, outcome, case), case.sizes)
+            raise _suspect(evaluator, outcome, case)
         _in_cells(evaluator, case, record)
         return
     if outcome.selected and _depends_on_selectors(evaluator, case, outcome):
@@ -221,7 +225,7 @@ def _in_cells(evaluator: Evaluator, case: Case, record: _Record) -> None:
             raise _SuspectError(_undefined(evaluator, error, case), case.sizes) from error
         record.note(outcome)
         if outcome.wrong:
-            raise _SuspectError(_differs(evaluator, outcome, case), case.sizes)
+            raise _suspect(evaluator, outcome, case)
         if outcome.finite:
             established += 1
             record.outcomes.append(outcome)
@@ -250,6 +254,13 @@ def _vacuous(case: Case) -> str:
 
 
 # ------------------------------------------------------------------ words
+
+
+def _suspect(evaluator: Evaluator, outcome: Outcome, case: Case) -> _SuspectError:
+    """What differs, and how much at a real point."""
+    residual = residual_at(evaluator.operation, evaluator.claim, outcome.drawn, case)
+    reason = "; ".join(x for x in (_differs(evaluator, outcome, case), residual) if x)
+    return _SuspectError(reason, case.sizes, residual)
 
 
 def _differs(evaluator: Evaluator, outcome: Outcome, case: Case) -> str:
