@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.compose import compose, identity, lift, rename_operands, vjp_of
 from gradcheck.algebra.normal import normalise
-from gradcheck.algebra.notation import einsum, ones
+from gradcheck.algebra.relations import Relation
 from gradcheck.algebra.shapes import DOTS, at_rank, leading_axes, rank_in
-from gradcheck.algebra.terms import Expression, Term, as_fraction, free_alphabet
-from gradcheck.domains import Domain, constant, real
+from gradcheck.algebra.terms import Expression, Term, free_alphabet
+from gradcheck.domains import Domain, constant
 from gradcheck.errors import SpecError, UsageError
 from gradcheck.evaluation import evaluate
 from gradcheck.graph import Layout, arrange
 from gradcheck.operation import Claim, Operation, with_operand
-from gradcheck.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,46 +45,6 @@ class Call:
     where: str | None = None
 
 
-def apply(
-    operation: Operation, args: tuple[Any, ...], names: Mapping[str, Any], where: str | None
-) -> Chain:
-    """`operation(*args, **names)`: the chain that a call stands for.
-
-    Raises:
-        SpecError: For too many arguments, an unknown name, an argument that is neither a name nor a
-            chain, or a chain fed into an input that is constant by nature.
-    """
-    if len(args) > len(operation.inputs):
-        raise SpecError(
-            f"{operation.name} takes {len(operation.inputs)} inputs and got {len(args)}",
-            hint=f"its inputs are {', '.join(operation.inputs)}",
-        )
-    given = dict(zip(operation.inputs, args, strict=False))
-    for name, value in names.items():
-        if name in given or name not in {**operation.inputs, **operation.params}:
-            known = ", ".join([*operation.inputs, *operation.params])
-            why = "is given twice" if name in given else "is no input or parameter"
-            raise SpecError(f"{name!r} {why} of {operation.name}", hint=f"it takes {known}")
-        given[name] = value
-    arguments = {n: _argument(operation, n, given.get(n, n)) for n in operation.inputs}
-    _check_omitted(operation, given)
-    params = {n: _parameter(operation.params[n], given.get(n, n)) for n in operation.params}
-    return Chain(Call(operation, arguments, params, where))
-
-
-def _check_omitted(operation: Operation, given: Mapping[str, Any]) -> None:
-    """An input that was not given keeps its own name, but shares no variable by mere omission."""
-    taken = {n for v in given.values() if isinstance(v, Chain) for n in v.layout.taken}
-    tied = [n for n in operation.inputs if n not in given and n in taken]
-    if tied:
-        raise SpecError(
-            f"input {tied[0]!r} of {operation.name} is not given, and {tied[0]!r} is a variable of the chain "
-            "that is fed in",
-            hint=f'write {tied[0]}="{tied[0]}" to share that variable, or name another: '
-            f'{tied[0]}="{tied[0]}2"',
-        )
-
-
 @dataclass(frozen=True)
 class Fixed:
     """A choice such as "sum" that a call settles; a plain text would name a parameter."""
@@ -96,159 +55,9 @@ class Fixed:
         return repr(self.value)
 
 
-def _parameter(parameter: Parameter, value: Any) -> Any:
-    """A parameter's new name, or the value at which a call fixes it."""
-    return Fixed(value) if isinstance(value, str) and value in parameter.values else value
-
-
 def _settled(value: Any) -> Any:
     """The value itself of a fixed parameter."""
     return value.value if isinstance(value, Fixed) else value
-
-
-def _argument(operation: Operation, name: str, value: Any) -> str | Call:
-    if isinstance(value, str):
-        if not value.isidentifier():
-            raise SpecError(f"{value!r} is no name for a variable", hint="use a Python identifier")
-        return value
-    if isinstance(value, Spec):
-        value = value()
-    if not isinstance(value, Chain):
-        raise SpecError(
-            f"input {name!r} of {operation.name} is given {value!r}",
-            hint='give the name of a variable ("x") or a chain; arrays come when it is evaluated',
-        )
-    _check_not_constant(operation, name, value)
-    return value.root
-
-
-def _check_not_constant(operation: Operation, name: str, value: Chain) -> None:
-    if not operation.inputs[name].differentiable and value.differentiable:
-        raise SpecError(
-            f"input {name!r} of {operation.name} is {operation.inputs[name].describe()}, a constant, "
-            f"but is fed from {value.name}, which depends on {', '.join(value.differentiable)}",
-            hint="gradients would stop here; declare the input differentiable and derive for it",
-        )
-
-
-def link(first: Operation, second: object) -> Chain:
-    """`first >> second`.
-
-    Raises:
-        SpecError: Where both own a name, saying how to write the chain as a call.
-    """
-    if not isinstance(second, Operation):
-        raise SpecError(f"{second!r} is no spec and no chain", hint="chain specs: a >> b")
-    left = first if isinstance(first, Chain) else first()
-    slot, *others = second.inputs
-    own = (
-        [*second.inputs, *second.params] if isinstance(second, Chain) else [*others, *second.params]
-    )
-    clash = [n for n in own if n != slot and n in left.layout.taken]
-    if clash:
-        raise _clash(left, second, clash[0], others)
-    return _substitute(second, slot, left)
-
-
-def _clash(left: Chain, second: Operation, name: str, others: list[str]) -> SpecError:
-    shown = ", ".join(f'"{n}2"' if n in left.layout.taken else f'"{n}"' for n in others)
-    return SpecError(
-        f"{left.name} and {second.name} both own the name {name!r}",
-        hint=f'write {second.name}({left.name}, {shown}) to name them apart, or give both "{name}" '
-        "there to share one variable",
-    )
-
-
-def _substitute(second: Operation, slot: str, left: Chain) -> Chain:
-    """The second operation with its first input fed; inside a chain, wherever that name occurs."""
-    if not isinstance(second, Chain):
-        return apply(second, (left,), {}, None)
-    copies: dict[int, Call] = {}
-
-    def copy(call: Call) -> Call:
-        if id(call) not in copies:
-            for n, v in call.arguments.items():
-                if v == slot:
-                    _check_not_constant(call.operation, n, left)
-            arguments = {
-                n: copy(v) if isinstance(v, Call) else (left.root if v == slot else v)
-                for n, v in call.arguments.items()
-            }
-            copies[id(call)] = replace(call, arguments=arguments)
-        return copies[id(call)]
-
-    return Chain(copy(second.root))
-
-
-def combine(first: Operation, second: object, sign: int) -> Chain:
-    """`first + second` or `first - second`, for chains whose results have the same shape."""
-    if not isinstance(second, Operation):
-        raise SpecError(
-            f"{first.name} and {second!r} cannot be added", hint="add chains, such as two losses"
-        )
-    chains = [op if isinstance(op, Chain) else op() for op in (first, second)]
-    shapes = [c.outputs[c.result] for c in chains]
-    if len(shapes[0]) != len(shapes[1]):
-        raise SpecError(
-            f"{chains[0].name} gives shape {' '.join(shapes[0])!r} and {chains[1].name} gives "
-            f"{' '.join(shapes[1])!r}",
-            hint="only results of one shape are added",
-        )
-    return apply(_elementwise(len(shapes[0]), sign), tuple(chains), {}, None)
-
-
-def scaled(operation: Operation, factor: object) -> Chain:
-    """A rational multiple of a chain's result, such as a weight of a penalty."""
-    number = as_fraction(factor, "the factor of a chain")
-    chain = operation if isinstance(operation, Chain) else operation()
-    return apply(_multiple(len(chain.outputs[chain.result]), number), (chain,), {}, None)
-
-
-def _elementwise(rank: int, sign: int) -> Spec:
-    shape, one = _delta(rank)
-
-    def forward(_xp: Any, a: Any, b: Any) -> Any:
-        """The sum (or difference) of two results."""
-        return a + b if sign > 0 else a - b
-
-    return Spec(
-        forward,
-        inputs={"a": real(shape), "b": real(shape)},
-        output={"total": shape},
-        jacobian={"a": one, "b": sign * one},
-        source="linearity of the derivative",
-        name="plus" if sign > 0 else "minus",
-    )
-
-
-def _multiple(rank: int, factor: Fraction) -> Spec:
-    shape, one = _delta(rank)
-
-    def forward(_xp: Any, a: Any) -> Any:
-        """A rational multiple of a result."""
-        return a * factor.numerator / factor.denominator
-
-    return Spec(
-        forward,
-        inputs={"a": real(shape)},
-        output={"scaled": shape},
-        jacobian={"a": factor * one},
-        source="linearity of the derivative",
-        name=f"({factor})·",
-    )
-
-
-def _delta(rank: int) -> tuple[str, Expression]:
-    """A shape of that rank and the identity Jacobian on it."""
-    axes = [f"i{k}" for k in range(rank)]
-    bound = identity("a", tuple(axes))
-    letters = bound.output
-    if not rank:
-        return "", einsum("->", ones)
-    pattern = ",".join(a + b for a, b in bound.terms[0].deltas) + "->" + "".join(letters)
-    from gradcheck.algebra.notation import delta
-
-    return " ".join(axes), einsum(pattern, *[delta] * rank)
 
 
 @dataclass(frozen=True)
@@ -315,16 +124,18 @@ class Chain(Operation):
                 node.local[variable] = _sum(known, local)
         return node
 
-    def _local(self, index: int, node: Node, slot: str) -> Expression | None:
+    def _local(
+        self, index: int, node: Node, slot: str, output: str | None = None
+    ) -> Expression | None:
+        """∂output/∂slot of one call (of its result, or of a residual) in the chain's names."""
         operation = node.call.operation
-        expression = operation.slice_derivative(operation.result, slot)
+        output = output or operation.result
+        expression = operation.slice_derivative(output, slot)
         if expression is None:
             return None
-        split = len([d for d in operation.shapes[operation.result] if d != DOTS])
+        split = len([d for d in operation.shapes[output] if d != DOTS])
         placeholders = tuple(f"...{k}" for k in range(len(node.leading)))
-        expression = lift(
-            expression, split, placeholders, operation.dotted, of=operation.result, to=slot
-        )
+        expression = lift(expression, split, placeholders, operation.dotted, of=output, to=slot)
         axes = self.layout.axis_of(index)
         renamed = rename_operands(expression, self._operand_names(node), axes)
         title = tuple((node.names.get(n, n), k) for n, k in expression.title)
@@ -424,12 +235,29 @@ class Chain(Operation):
         """Σ over all paths of the products of local derivatives, deltas eliminated."""
         cache = self.__dict__.setdefault("_composed", {})
         if (output, name) not in cache:
-            cache[output, name] = self._compose(output, name)
+            found = self._compose(output, name)
+            relations = tuple(self.row_relations().values())
+            cache[output, name] = found and replace(found, relations=relations)
         return cache[output, name]  # type: ignore[no-any-return]
+
+    def row_relations(self) -> dict[str, Relation]:
+        """Of the chain's inputs, and of what each call computes: not of what is fed into a domain."""
+        found = super().row_relations()
+        for node in self.nodes:
+            for own, relation in node.call.operation.row_relations().items():
+                if own in node.call.operation.inputs:
+                    continue
+                name = node.names[own]
+                because = relation.because.replace(f" {own} ", f" {name} ")
+                dotted = DOTS in self.shapes[name]
+                found[name] = Relation(name, len(self._dims(name)), dotted, because)
+        return found
 
     def _compose(self, output: str, name: str) -> Expression | None:
         if name not in self.shapes or name in self.params or output not in self.shapes:
             return None
+        if (residual := self._residual(output)) is not None:
+            return self._through(*residual, name)
         active = self._active(name)
         sums = {output: identity(output, self._dims(output))}
         for node in reversed(self.nodes):
@@ -447,6 +275,31 @@ class Chain(Operation):
             return sums[name]
         # An input that is constant here has no derivative, which is not to say that it is zero.
         return self._zero(output, name) if name in self.differentiable else None
+
+    def _residual(self, name: str) -> tuple[int, str] | None:
+        """The call and its own name for what it computes beside its result; None for all else."""
+        for index, node in enumerate(self.nodes):
+            outside = {*node.call.operation.inputs, *node.call.operation.params}
+            for own, variable in node.names.items():
+                if variable == name != node.result and own not in outside:
+                    return index, own
+        return None
+
+    def _through(self, index: int, own: str, name: str) -> Expression | None:
+        """∂residual/∂name: the call's own derivative of it, composed with those of its arguments."""
+        node = self.nodes[index]
+        output, active, total = node.names[own], self._active(name), None
+        for slot in node.call.operation.inputs:
+            variable = node.names[slot]
+            if variable not in active:
+                continue
+            local = self._local(index, node, slot, own)
+            inner = self.slice_derivative(variable, name)
+            if local is None or inner is None:
+                return None
+            path = compose(local, inner, len(self._dims(variable)))
+            total = path if total is None else _sum(total, path)
+        return self._zero(output, name) if total is None else total
 
     def _zero(self, output: str, name: str) -> Expression:
         """The derivative with respect to a variable that the result does not depend on."""

@@ -67,8 +67,8 @@ def parse_condition(text: str | None, known: Iterable[str] | None = None) -> tup
         return ()
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
-        problem = f"where={text!r} is not an expression: {error.msg}"
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        problem = f"where={text!r} is not an expression: {getattr(error, 'msg', error)}"
         raise SpecError(problem, hint="write something like where='l >= k and p != 0'") from None
     allowed = None if known is None else tuple(known)
     joined = isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And)

@@ -44,7 +44,7 @@ def eliminate_deltas(term: Term, output: tuple[str, ...]) -> Term:
     while changed:
         changed = False
         for pair in deltas:
-            rename = _elimination(pair, free, term.axes)
+            rename = elimination(pair, free, term.axes)
             if rename is None:
                 continue
             deltas.remove(pair)
@@ -58,7 +58,7 @@ def eliminate_deltas(term: Term, output: tuple[str, ...]) -> Term:
     return _star(term, output)
 
 
-def _elimination(
+def elimination(
     pair: tuple[str, str], free: set[str], axes: Mapping[str, str]
 ) -> dict[str, str] | None:
     """The renaming that removes a delta: nothing to rename where both letters are one already."""

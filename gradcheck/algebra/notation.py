@@ -56,8 +56,9 @@ def einsum(pattern: str, *operands: object) -> Expression:
     Args:
         pattern: Letters of each operand, separated by commas, then `->` and the letters of the
             output. For a Jacobian these are the output's letters followed by the input's.
-        operands: An input or output by name, `"a**k"` with rational k, `"f(a)"` with f one of
-            exp, log, sqrt, sigmoid, tanh, erf, abs, sign, step; `delta`; `ones`; or another
+        operands: An input or output by name, `"a**k"` with rational k (all that follows `**` is
+            the exponent: `"a**-1/2"` is `"a**(-1/2)"`, one over the root of a), `"f(a)"` with f one
+            of exp, log, sqrt, sigmoid, tanh, erf, abs, sign, step; `delta`; `ones`; or another
             expression, whose output letters are renamed to the ones given.
 
     Returns:

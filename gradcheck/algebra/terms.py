@@ -16,6 +16,9 @@ from gradcheck.errors import Location, SpecError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from gradcheck.algebra.grouping import Group
+    from gradcheck.algebra.relations import Relation
+
 FUNCTIONS = ("exp", "log", "sqrt", "sigmoid", "tanh", "erf", "abs", "sign", "step")
 
 
@@ -178,11 +181,17 @@ class Expression:
         terms: The terms; none at all is zero.
         title: The left-hand side, where the expression stands for a derivative: the names and the
             numbers of letters of numerator and denominator.
+        relations: What holds on the domains of the operands and may be used to simplify.
+        is_grouped: Whether terms with common factors are printed as products.
+        seed: What the cotangent `d(a)` is printed as: "v", as on paper, or "" for `d(a)` itself.
     """
 
     output: tuple[str, ...]
     terms: tuple[Term, ...]
     title: tuple[tuple[str, int], ...] = ()
+    relations: tuple[Relation, ...] = ()
+    is_grouped: bool = False
+    seed: str = ""
 
     def map(self, change: Callable[[Term], Term]) -> Expression:
         """The expression with each term changed."""
@@ -209,7 +218,8 @@ class Expression:
         if other.output != self.output:
             raise _outputs_differ(self, other)
         changed = tuple(replace(t, coefficient=sign * t.coefficient) for t in other.terms)
-        return Expression(self.output, self.terms + changed, self.title)
+        relations = tuple(dict.fromkeys(self.relations + other.relations))
+        return Expression(self.output, self.terms + changed, self.title, relations)
 
     def __add__(self, other: object) -> Expression:
         return self._plus(other, 1)
@@ -246,10 +256,36 @@ class Expression:
         return self.map(lambda t: t.scaled(factor))
 
     def simplify(self) -> Expression:
-        """An equal expression: deltas eliminated, equal factors merged, like terms collected."""
-        from gradcheck.algebra.normal import normalise
+        """The closed form: deltas eliminated, powers cancelled, relations applied, terms collected.
 
-        return normalise(self)
+        Relations (Σ_q y[r,q] = 1) are those of the operands' domains, which a spec's or chain's
+        derivative carries. `conditions()` says where the closed form is equal to the one it comes
+        from; `str()` and `latex()` print it with common factors grouped.
+        """
+        from gradcheck.algebra.simplify import simplified
+
+        return simplified(self)
+
+    def groups(self) -> tuple[Group, ...]:
+        """The terms as products of common factors and sums."""
+        from gradcheck.algebra.grouping import grouped
+
+        return grouped(self)
+
+    def vectorised(self) -> str:
+        """The expression in matrix notation, such as `xᵀ(a − y)/m`.
+
+        ᵀ transposes, ⊙ and ⊘ multiply and divide entry by entry, 1 is a column of ones, and a column
+        or row beside a matrix is repeated as NumPy does. The terms are taken as they are: call it on
+        `simplify()`.
+
+        Raises:
+            UsageError: Where there is no such form: more than two free letters, or a sum that no
+                matrix product expresses.
+        """
+        from gradcheck.algebra.vectorise import vectorised
+
+        return vectorised(self)
 
     def einsums(self) -> list[str]:
         """One einsum call a term, as text."""

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from gradcheck.algebra.terms import Term
+
 if TYPE_CHECKING:
-    from gradcheck.algebra.terms import Expression, Factor, Term
+    from collections.abc import Iterable, Sequence
+
+    from gradcheck.algebra.grouping import Group
+    from gradcheck.algebra.terms import Expression, Factor
+
+_SEED = re.compile(r"(?<!\w)d\(\w+\)")
 
 
 def plain(expression: Expression) -> str:
-    """`a[p,q] δ[p,r] δ[q,s] − a[p,q] a[p,s] δ[p,r]`."""
-    return _joined([_plain_term(t, expression.output) for t in expression.terms])
+    """`a[p,q] δ[p,r] δ[q,s] − a[p,q] a[p,s] δ[p,r]`, or grouped: `(a[r,s] − y[r,s]) / m`."""
+    if expression.is_grouped and expression.terms:
+        return plain_groups(expression.groups(), expression.output, expression.seed)
+    text = _joined([_plain_term(t, expression.output) for t in expression.terms])
+    return with_seed(text, expression.seed)
+
+
+def plain_groups(groups: Sequence[Group], output: Iterable[str], seed: str = "") -> str:
+    """`Σ_p x[p,r] (a[p,s] − y[p,s]) / m`: products of factors and sums."""
+    parts = [_plain_group(g, tuple(output)) for g in groups]
+    return with_seed(_joined(_without_parentheses(parts, groups)), seed)
+
+
+def with_seed(text: str, seed: str) -> str:
+    """The cotangent d(a) under the name that it has in print."""
+    return _SEED.sub(seed, text) if seed else text
+
+
+def latex_seed(text: str, seed: str) -> str:
+    """The same in LaTeX, where it has a bar if it has no name of its own."""
+    if seed:
+        return _SEED.sub(lambda _: seed, text)
+    return _SEED.sub(lambda m: rf"\bar{{{latex_name(m[0][2:-1])}}}", text)
 
 
 def left_side(expression: Expression, *, latex: bool = False) -> str:
@@ -42,10 +71,37 @@ def _joined(terms: list[tuple[bool, str]]) -> str:
     return text
 
 
-def _plain_term(term: Term, output: tuple[str, ...]) -> tuple[bool, str]:
-    summed = [s for s in term.letters() if s not in output]
-    parts = [_plain_factor(f) for f in term.factors]
+def _plain_group(group: Group, output: tuple[str, ...]) -> tuple[bool, str]:
+    known = (*output, *group.summed)
+    sums = [f"({_joined([_plain_term(t, known) for t in total])})" for total in group.sums]
+    head = Term(group.coefficient, group.sizes, group.factors, group.deltas)
+    return _plain_term(head, output, group.summed, sums)
+
+
+def _without_parentheses(
+    parts: list[tuple[bool, str]], groups: Sequence[Group]
+) -> list[tuple[bool, str]]:
+    """A sum that stands alone needs none."""
+    if len(parts) == 1 and _is_bare_sum(groups[0]) and groups[0].coefficient == 1:
+        return [(False, parts[0][1][1:-1])]
+    return parts
+
+
+def _is_bare_sum(group: Group) -> bool:
+    others = group.factors or group.deltas or group.sizes or group.summed
+    return len(group.sums) == 1 and not others
+
+
+def _plain_term(
+    term: Term,
+    output: tuple[str, ...],
+    over: Iterable[str] | None = None,
+    sums: Iterable[str] = (),
+) -> tuple[bool, str]:
+    summed = [s for s in term.letters() if s not in output] if over is None else over
+    parts = [_plain_factor(f) for f in cotangent_first(term.factors)]
     parts += [f"δ[{a},{b}]" for a, b in term.deltas]
+    parts += sums
     above, below = _magnitude(term)
     head = f"Σ_{''.join(summed)} " if summed else ""
     if not term.coefficient:
@@ -81,6 +137,11 @@ def _plain_factor(factor: Factor) -> str:
     return f"{name}{power}{index}"
 
 
+def cotangent_first(factors: Iterable[Factor]) -> list[Factor]:
+    """The factors with the cotangent, if there is one, in front."""
+    return sorted(factors, key=lambda f: not f.name.startswith("d("))
+
+
 def einsum_call(term: Term, output: tuple[str, ...]) -> str:
     """`-1 / m * einsum('pq,pq->pq', y, a**-1)`: what numpy would be asked to do."""
     groups = ["".join(s or "" for s in f.letters) for f in term.factors]
@@ -108,18 +169,40 @@ def _operand(factor: Factor) -> str:
 
 def latex(expression: Expression) -> str:
     """The right-hand side as LaTeX."""
-    return _joined([_latex_term(t, expression.output) for t in expression.terms]).replace("−", "-")
+    if expression.is_grouped and expression.terms:
+        return latex_groups(expression.groups(), expression.output, expression.seed)
+    text = _joined([_latex_term(t, expression.output) for t in expression.terms])
+    return latex_seed(text.replace("−", "-"), expression.seed)
 
 
-def _latex_term(term: Term, output: tuple[str, ...]) -> tuple[bool, str]:
-    summed = [s for s in term.letters() if s not in output]
-    parts = [_latex_factor(f) for f in term.factors]
-    parts += [rf"\delta_{{{a}{b}}}" for a, b in term.deltas]
+def latex_groups(groups: Sequence[Group], output: Iterable[str], seed: str = "") -> str:
+    """Products of factors and sums as LaTeX."""
+    parts = []
+    for group in groups:
+        known = (*output, *group.summed)
+        totals = [_joined([_latex_term(t, known) for t in total]) for total in group.sums]
+        bare = len(groups) == 1 and _is_bare_sum(group) and group.coefficient == 1
+        sums = totals if bare else [rf"\left( {t} \right)" for t in totals]
+        head = Term(group.coefficient, group.sizes, group.factors, group.deltas)
+        parts.append(_latex_term(head, tuple(output), group.summed, sums))
+    return latex_seed(_joined(parts).replace("−", "-"), seed)
+
+
+def _latex_term(
+    term: Term,
+    output: tuple[str, ...],
+    over: Iterable[str] | None = None,
+    sums: Iterable[str] = (),
+) -> tuple[bool, str]:
+    summed = [s for s in term.letters() if s not in output] if over is None else over
+    parts = [_latex_factor(f) for f in cotangent_first(term.factors)]
+    parts += [rf"\delta_{{{_indices((a, b))}}}" for a, b in term.deltas]
+    parts += sums
     above = [str(abs(term.coefficient.numerator))] if abs(term.coefficient.numerator) != 1 else []
     below = [str(term.coefficient.denominator)] if term.coefficient.denominator != 1 else []
     for axis, power in term.sizes:
         (above if power > 0 else below).append(_latex_power(axis, abs(power)))
-    head = rf"\sum_{{{' '.join(summed)}}} " if summed else ""
+    head = rf"\sum_{{{_indices(summed)}}} " if summed else ""
     if below:
         head = rf"\frac{{{' '.join(above) or '1'}}}{{{' '.join(below)}}} " + head
     elif above or not parts:
@@ -136,14 +219,23 @@ def _latex_power(base: str, power: Fraction) -> str:
 
 
 def _latex_factor(factor: Factor) -> str:
-    letters = "".join(s or "0" for s in factor.letters)
-    name = factor.name
-    if name.startswith("d("):
-        name = rf"\bar{{{name[2:-1]}}}"
-    elif len(name) > 1:
-        name = rf"\mathrm{{{name.replace('_', chr(92) + '_')}}}"
+    letters = _indices(s or "0" for s in factor.letters)
+    name = latex_name(factor.name)
     index = f"_{{{letters}}}" if letters else ""
     if factor.function is None:
         return f"{name}{index}" + ("" if factor.power == 1 else f"^{{{factor.power}}}")
     inner = rf"\operatorname{{{factor.function}}}({name}{index})"
     return inner if factor.power == 1 else rf"{{{inner}}}^{{{factor.power}}}"
+
+
+def latex_name(name: str) -> str:
+    """An operand's name as LaTeX: longer names upright; of `d(a)` see `latex_seed`."""
+    if name.startswith("d("):
+        return name
+    escaped = name.replace("_", r"\_")
+    return escaped if len(name) == 1 else rf"\mathrm{{{escaped}}}"
+
+
+def _indices(letters: Iterable[str]) -> str:
+    """Letters as a subscript; a numbered one, k12, stays together."""
+    return "".join(s if len(s) == 1 else f"{{{s[0]}_{{{s[1:]}}}}}" for s in letters)
