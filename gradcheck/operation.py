@@ -7,11 +7,12 @@ leading axes where shapes have `...`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
 from gradcheck.algebra.compose import jvp_of, lift, vjp_of
+from gradcheck.algebra.relations import Relation
 from gradcheck.algebra.shapes import (
     DOTS,
     Shape,
@@ -23,16 +24,18 @@ from gradcheck.algebra.shapes import (
 )
 from gradcheck.algebra.terms import as_fraction
 from gradcheck.algebra.text import equation
-from gradcheck.errors import ShapeError, SpecError, UsageError
-from gradcheck.evaluation import Bindings, Structured, blocks, evaluate, output_shape
+from gradcheck.errors import SpecError, UsageError
+from gradcheck.evaluation import Bindings, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gradcheck.algebra.terms import Expression
     from gradcheck.chain import Chain
+    from gradcheck.compiling.compiled import Compiled
     from gradcheck.domains import Domain, Parameter
     from gradcheck.errors import Location
+    from gradcheck.second_order import Derivative, Hessian, Hvp
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,35 @@ class Operation(ABC):
     def slice_derivative(self, output: str, name: str) -> Expression | None:
         """∂output/∂name of one slice, or None where nothing is claimed."""
 
+    def row_relations(self) -> dict[str, Relation]:
+        """The operands whose rows sum to one, by name: inputs by their domains, outputs as declared."""
+        found = (row_relation(n, d, d.shape) for n, d in self.inputs.items())
+        return {r.name: r for r in found if r is not None}
+
     @abstractmethod
     def environment(self, xp: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """The forward: every operand's array by name, from the arrays of the inputs."""
+
+    def vjp_expression(self, name: str, rank: int = 0) -> Expression:
+        """The gradient in an input, Σ over the result's letters of v · ∂result/∂input, as an expression.
+
+        The cotangent v of the result is the operand `d(result)`. `simplify()` gives the form that
+        people write: for softmax `a ⊙ (v − (v ⊙ a)1)`.
+
+        Raises:
+            UsageError: Where the derivative is not known.
+        """
+        jacobian = self.derivative(self.result, name, rank)
+        letters = len(at_rank(self.shapes[self.result], rank))
+        pulled = vjp_of(jacobian, self.result, letters)
+        relations = tuple(self.row_relations().values())
+        title = (("L", 0), *jacobian.title[1:])
+        return replace(pulled, relations=relations, title=title, seed=self.seed)
+
+    @property
+    def seed(self) -> str:
+        """What the cotangent of the result is called in print: v, unless an operand is."""
+        return "" if "v" in self.shapes else "v"
 
     def derivative(self, output: str, name: str, rank: int = 0) -> Expression:
         """∂output/∂name with `rank` leading axes.
@@ -146,27 +175,27 @@ class Operation(ABC):
 
         The same name is the same variable. Inputs that are not given keep their own names.
         """
-        from gradcheck.chain import apply
+        from gradcheck.calls import apply
 
         return apply(self, args, names, where)
 
     def __rshift__(self, other: object) -> Chain:
-        from gradcheck.chain import link
+        from gradcheck.calls import link
 
         return link(self, other)
 
     def __add__(self, other: object) -> Chain:
-        from gradcheck.chain import combine
+        from gradcheck.calls import combine
 
         return combine(self, other, 1)
 
     def __sub__(self, other: object) -> Chain:
-        from gradcheck.chain import combine
+        from gradcheck.calls import combine
 
         return combine(self, other, -1)
 
     def __mul__(self, factor: object) -> Chain:
-        from gradcheck.chain import scaled
+        from gradcheck.calls import scaled
 
         return scaled(self, factor)
 
@@ -255,27 +284,50 @@ class Operation(ABC):
 
     def dense(self, name: str, output: str | None = None) -> Compiled:
         """The Jacobian with respect to an input, as an array of shape output + input, zeros included."""
-        return Compiled(self, "dense", (name,), output)
+        return self._compiled("dense", (name,), output)
 
     def structured(self, name: str, output: str | None = None) -> Compiled:
         """The Jacobian without its zeros: `.dense()`, `structured @ tangent`, `cotangent @ structured`."""
-        return Compiled(self, "structured", (name,), output)
+        return self._compiled("structured", (name,), output)
 
     def vjp(self, *names: str) -> Compiled:
         """`(cotangent, **inputs)` to the cotangent of each named input (all, if none is named)."""
-        return Compiled(self, "vjp", names or self.differentiable, None)
+        return self._compiled("vjp", names or self.differentiable, None)
 
     def jvp(self, name: str) -> Compiled:
         """`(tangent, **inputs)` to the tangent of the result, moving one input."""
-        return Compiled(self, "jvp", (name,), None)
+        return self._compiled("jvp", (name,), None)
 
     def gradient(self, *names: str) -> Compiled:
         """`(**inputs)` to the gradient of a scalar result with respect to each named input."""
-        return Compiled(self, "gradient", self._scalar(names), None)
+        return self._compiled("gradient", self._scalar(names), None)
 
     def value_and_gradient(self, *names: str) -> Compiled:
         """`(**inputs)` to the pair of the scalar result and its gradients."""
-        return Compiled(self, "value_and_gradient", self._scalar(names), None)
+        return self._compiled("value_and_gradient", self._scalar(names), None)
+
+    def _compiled(self, method: str, names: tuple[str, ...], output: str | None) -> Compiled:
+        from gradcheck.compiling.compiled import Compiled
+
+        return Compiled(self, method, names, output)
+
+    def hessian(self, first: str, name: str) -> Hessian:
+        """`(**inputs)` to ∂²result/∂first∂name, an array of shape output + first + name."""
+        from gradcheck.second_order import Hessian
+
+        return Hessian(self, first, name)
+
+    def hvp(self, *names: str) -> Hvp:
+        """`(tangent, **inputs)` to the Hessian of a scalar result times a tangent, by named input."""
+        from gradcheck.second_order import hvp
+
+        return hvp(self, names)
+
+    def second_order(self, *names: str) -> Derivative:
+        """∂result/∂first, as claimed, with its derivatives in the other names: `verify` takes it."""
+        from gradcheck.second_order import second_order
+
+        return second_order(self, *names)
 
     def _scalar(self, names: tuple[str, ...]) -> tuple[str, ...]:
         if self.outputs[self.result]:
@@ -333,6 +385,22 @@ class Operation(ABC):
 
 
 _INTEGERS = ("labels", "integers")
+_ROWS = {
+    "probability": "each row of {} is a probability distribution",
+    "one_hot": "each row of {} is one-hot",
+    "labels": "each label of {} stands for a one-hot row",
+}
+
+
+def row_relation(name: str, domain: Domain, shape: Shape) -> Relation | None:
+    """Σ over the last letter = 1, where the domain says so; a user's own strategy says nothing."""
+    if domain.kind not in _ROWS or domain.source is not None:
+        return None
+    labels = domain.kind == "labels"
+    letters = len([d for d in shape if d != DOTS]) + labels
+    # Labels stand with one more letter as their one-hot rows; with leading axes the two may be confused.
+    dotted = DOTS in shape and not labels
+    return Relation(name, letters, dotted, _ROWS[domain.kind].format(name))
 
 
 def with_operand(bindings: Bindings, name: str, value: Any) -> Bindings:
@@ -361,83 +429,6 @@ class _Prepared:
         is_view = getattr(value, "base", None) is not None or getattr(value, "_is_view", bool)()
         is_input = any(value is v for n, v in self.operands.items() if n != name)
         return value * 1 if is_view or is_input else value
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A derivative ready to be called on arrays; made by `dense`, `vjp`, `gradient` and the others."""
-
-    operation: Operation
-    method: str
-    names: tuple[str, ...]
-    output: str | None
-
-    def __post_init__(self) -> None:
-        known = self.operation.shapes
-        for name in self.names:
-            if name not in known:
-                raise UsageError(
-                    f"{self.operation.name} has no input {name!r}; it has {', '.join(self.operation.inputs)}"
-                )
-            self.operation.derivative(self.output or self.operation.result, name)
-
-    def __call__(self, *vector: Any, **values: Any) -> Any:
-        """Evaluate; vjp takes a cotangent first, and jvp a tangent.
-
-        Raises:
-            UsageError: For a name that is unknown or missing.
-            ShapeError: For arrays that do not fit the axes.
-        """
-        wants = self.method in ("vjp", "jvp")
-        if len(vector) != wants:
-            what = {"vjp": "the cotangent", "jvp": "the tangent"}.get(self.method, "no array")
-            raise UsageError(
-                f"{self.method} takes {what} as its positional argument, the inputs by name"
-            )
-        prepared = self.operation._prepare(values)
-        with prepared.backend.widths(prepared.dtype):
-            return getattr(self, f"_{self.method}")(prepared, *vector)
-
-    def _expression(self, prepared: _Prepared) -> Expression:
-        rank = rank_in(prepared.bindings.sizes)
-        return self.operation.derivative(self.output or self.operation.result, self.names[0], rank)
-
-    def _dense(self, prepared: _Prepared) -> Any:
-        return evaluate(self._expression(prepared), prepared.bindings, prepared.backend)
-
-    def _structured(self, prepared: _Prepared) -> Structured:
-        expression, bindings = self._expression(prepared), prepared.bindings
-        shape = output_shape(expression, bindings)
-        rank = rank_in(bindings.sizes)
-        split = len(at_rank(self.operation.shapes[self.output or self.operation.result], rank))
-        parts = tuple(blocks(expression, bindings, prepared.backend))
-        return Structured(parts, shape, split, bindings.like, prepared.backend)
-
-    def _vjp(self, prepared: _Prepared, cotangent: Any) -> dict[str, Any]:
-        operation = self.operation
-        cotangent = self._vector(prepared, cotangent, operation.result, "cotangent")
-        return operation.pull(prepared.bindings, prepared.backend, cotangent, self.names)
-
-    def _jvp(self, prepared: _Prepared, tangent: Any) -> Any:
-        tangent = self._vector(prepared, tangent, self.names[0], "tangent")
-        return self.operation.push(prepared.bindings, prepared.backend, tangent, self.names[0])
-
-    def _vector(self, prepared: _Prepared, vector: Any, name: str, what: str) -> Any:
-        like, backend = prepared.bindings.like, prepared.backend
-        vector = backend.asarray(vector, backend.dtype_of(like), backend.device_of(like))
-        expected = tuple(prepared.operands[name].shape)
-        if tuple(vector.shape) != expected:
-            raise ShapeError(
-                f"the {what} has shape {tuple(vector.shape)}, but {name} has shape {expected}"
-            )
-        return vector
-
-    def _gradient(self, prepared: _Prepared) -> dict[str, Any]:
-        seed = prepared.backend.zeros((), prepared.bindings.like) + 1.0
-        return self.operation.pull(prepared.bindings, prepared.backend, seed, self.names)
-
-    def _value_and_gradient(self, prepared: _Prepared) -> tuple[Any, dict[str, Any]]:
-        return prepared.result(self.operation.result), self._gradient(prepared)
 
 
 def shape_of(value: Any) -> tuple[int, ...]:

@@ -84,6 +84,12 @@ def of(*arrays: Any) -> Backend:
     return get(others[0] if others else "numpy")
 
 
+def in_graph() -> bool:
+    """Whether `torch.compile` is reading the code that asks."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
+
+
 def _owners(array: Any) -> list[str]:
     """The frameworks of an array, or of the members of a list."""
     if isinstance(array, (list, tuple)):

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from gradcheck.backends.names import XP_NAMES
+from gradcheck.backends.writing import generic
 from gradcheck.errors import MissingBackend, ShapeError, UnsupportedOperation, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from gradcheck.backends.writing import Writing
 
     Forward = Callable[..., Any]
 
@@ -209,6 +212,23 @@ class Backend(ABC):
         if array.dtype.kind != "f":
             return array
         return array if dtype == "bfloat16" else array.astype(dtype, copy=False)
+
+    # ---- programs of array statements
+
+    # Whether a program is traced and compiled by the framework itself.
+    traces: ClassVar[bool] = False
+
+    def writing(self, dtype: str, device: str) -> Writing:
+        """How a program for this framework's arrays is written."""
+        return generic(self.namespace(dtype, device))
+
+    def can_write(self, *arrays: Any) -> bool:  # noqa: ARG002 - most frameworks refuse in any case
+        """Whether a program may write into its own temporaries, with these arguments."""
+        return False
+
+    def jitted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function compiled by the framework, where it does that."""
+        return function
 
     # ---- the evaluation of einsum terms on the user's own arrays
 

@@ -26,6 +26,7 @@ from gradcheck.backends.base import (
     pick_output,
 )
 from gradcheck.backends.functions import NumpyLike
+from gradcheck.backends.writing import Writing, expanded, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -60,6 +61,71 @@ class JaxFunctions(NumpyLike):
         return jnp.asarray(x, dtype=self.dtype)
 
 
+_UNARY = (
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "abs",
+)
+_DIRECT = {
+    **{f"{p}.{n}": f"jnp.{n}({{0}})" for n in _UNARY for p in ("xp", "f")},
+    "xp.sum": "jnp.sum({0}, axis={axis}, keepdims={keepdims})",
+    "matmul": "jnp.matmul({0}, {1})",
+    "transpose": "jnp.transpose({0}, {1})",
+    "turned": "{0}.T",
+    "copy": "jnp.array({0})",
+    "zeros": "jnp.zeros({shape}, {dtype})",
+    "full": "jnp.full({shape}, {0}, {dtype})",
+    "diagonal": "jnp.einsum({equation}, {0})",
+}
+
+
+def spread(core: Any, places: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Any:
+    """`core` where the axes of one letter agree, and zero elsewhere: XLA writes each entry once."""
+    mask: Any = True
+    for first, other in pairs(places):
+        mask = mask & (
+            jax.lax.broadcasted_iota("int32", shape, first)
+            == jax.lax.broadcasted_iota("int32", shape, other)
+        )
+    if hasattr(core, "shape"):  # computed once, not again for each entry, most of which are zero
+        core = jax.lax.optimization_barrier(core)
+    values = expanded(core, places)
+    return jnp.where(mask, values, jnp.zeros(shape, dtype))
+
+
+_VALUES_WANTED = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+
+
+class _Jitted:
+    """A function compiled by XLA, or as it is where it looks at values."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.plain, self.fastest = function, jax.jit(function)
+
+    def __call__(self, *arrays: Any) -> Any:
+        try:
+            return self.fastest(*arrays)
+        except _VALUES_WANTED:
+            if self.fastest is self.plain:
+                raise
+            self.fastest = self.plain
+        return self.plain(*arrays)
+
+
 class JaxBackend(Backend):
     """JAX on the host or on a GPU."""
 
@@ -81,6 +147,28 @@ class JaxBackend(Backend):
 
     def _functions(self, dtype: str, device: str) -> NumpyLike:
         return JaxFunctions(dtype, device)
+
+    def writing(self, dtype: str, device: str) -> Writing:  # noqa: ARG002 - it follows its operands
+        """How a program for JAX arrays is written; it is traced by `jit`."""
+        wide = ["config.jax_enable_x64"] if dtype == "float64" else []
+        return Writing(
+            direct=_DIRECT,
+            guard="{n}.__class__ is Array and {n}.shape == {shape} and {n}.dtype is {dtype}",
+            also=lambda _: wide,
+            calls={
+                "jnp": jnp,
+                "Array": type(jnp.zeros(())),
+                "config": jax.config,
+                "spread": spread,
+                dtype: jnp.dtype(dtype),
+            },
+        )
+
+    traces: ClassVar[bool] = True
+
+    def jitted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiled by XLA; a function that looks at values is run operation by operation."""
+        return _Jitted(function)
 
     def widths(self, dtype: str) -> contextlib.AbstractContextManager[Any]:
         """64 bits for arrays of 64 bits, in a process whose default is 32."""

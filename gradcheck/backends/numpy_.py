@@ -9,6 +9,7 @@ import numpy as np
 
 from gradcheck.backends.base import Backend
 from gradcheck.backends.functions import NumpyLike
+from gradcheck.backends.writing import Writing, expanded, pairs
 from gradcheck.errors import UnsupportedOperation
 
 if TYPE_CHECKING:
@@ -31,6 +32,57 @@ class NumpyFunctions(NumpyLike):
         self.erf = erf
 
 
+_UNARY = (
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "abs",
+)
+_REDUCE = {"sum": "np.add.reduce", "max": "np.maximum.reduce", "min": "np.minimum.reduce"}
+_DIRECT = {
+    **{f"{p}.{n}": f"np.{n}({{0}})" for n in _UNARY for p in ("xp", "f")},
+    **{f"xp.{n}": f"{f}({{0}}, axis={{axis}}, keepdims={{keepdims}})" for n, f in _REDUCE.items()},
+    "xp.square": "np.square({0})",
+    "matmul": "np.matmul({0}, {1})",
+    "dot": "np.dot({0}, {1})",
+    "rows_dot": "np.vecdot({0}, {1})",
+    "transpose": "{0}.transpose({1})",
+    "turned": "{0}.T",
+    "copy": "np.array({0})",
+    "zeros": "np.zeros({shape}, {dtype})",
+    "full": "np.full({shape}, {0}, {dtype})",
+    "diagonal": "np.einsum({equation}, {0})",
+}
+_INTO = {
+    "add": "{out} += {other}",
+    "multiply": "{out} *= {other}",
+    "subtract first": "{out} -= {1}",
+    "divide first": "{out} /= {1}",
+    "subtract": "np.subtract({0}, {1}, out={out})",
+    "divide": "np.divide({0}, {1}, out={out})",
+    **{f"{p}.{n}": f"np.{n}({{0}}, out={{out}})" for n in (*_UNARY, "square") for p in ("xp", "f")},
+    "negative": "np.negative({0}, out={out})",
+}
+
+
+def spread(core: Any, places: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Any:
+    """`core` where the axes of one letter agree, and zero elsewhere, in one new array."""
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    mask: Any = True
+    for first, other in pairs(places):
+        mask = mask & (grid[first] == grid[other])
+    values = expanded(core, places)
+    return np.where(mask, values, np.zeros(shape, dtype))
+
+
 class NumpyBackend(Backend):
     """NumPy on the host."""
 
@@ -43,6 +95,20 @@ class NumpyBackend(Backend):
 
     def _functions(self, dtype: str, device: str) -> NumpyLike:
         return NumpyFunctions(dtype, device)
+
+    def writing(self, dtype: str, device: str) -> Writing:  # noqa: ARG002 - there is one device
+        """How a program for numpy arrays is written."""
+        return Writing(
+            direct=_DIRECT,
+            into=_INTO,
+            guard="{n}.__class__ is np.ndarray and {n}.shape == {shape} and {n}.dtype is {dtype}",
+            view="np.ndarray({shape}, {dtype}, {out}, 0, {bytes})",
+            calls={"np": np, "spread": spread, dtype: np.dtype(dtype)},
+        )
+
+    def can_write(self, *arrays: Any) -> bool:  # noqa: ARG002
+        """NumPy keeps no record of what was computed from what."""
+        return True
 
     def asarray(self, value: Any, dtype: str, device: str = "cpu") -> Any:
         """A numpy array."""

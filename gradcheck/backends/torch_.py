@@ -17,6 +17,7 @@ from gradcheck.backends.base import (
     pick_output,
 )
 from gradcheck.backends.torch_functions import TorchFunctions, WideIntegers, same_type
+from gradcheck.backends.writing import Writing, expanded, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -33,6 +34,71 @@ _CPU_CHUNK = 1 << 15
 _GPU_CHUNK = 1 << 24
 
 
+_UNARY = (
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "abs",
+)
+_DIRECT = {
+    **{f"{p}.{n}": f"torch.{n}({{0}})" for n in _UNARY for p in ("xp", "f")},
+    "xp.square": "torch.square({0})",
+    "xp.sum": "torch.sum({0}, {axis}, {keepdims})",
+    "xp.max": "torch.amax({0}, {axis}, {keepdims})",
+    "xp.min": "torch.amin({0}, {axis}, {keepdims})",
+    "matmul": "torch.matmul({0}, {1})",
+    "dot": "torch.mm({0}, {1})",
+    "addmm": "torch.addmm({0}, {1}, {2})",
+    "softmax": "torch.softmax({0}, {1})",
+    "transpose": "{0}.permute({1})",
+    "turned": "{0}.t()",
+    "copy": "{0}.clone()",
+    "zeros": "torch.zeros({shape}, dtype={dtype}, device={device})",
+    "full": "torch.full({shape}, {0}, dtype={dtype}, device={device})",
+    "diagonal": "torch.einsum({equation}, {0})",
+}
+_INTO = {
+    "add": "{out}.add_({other})",
+    "subtract": "torch.sub({0}, {1}, out={out})",
+    "subtract first": "{out}.sub_({1})",
+    "multiply": "{out}.mul_({other})",
+    "divide": "torch.div({0}, {1}, out={out})",
+    "divide first": "{out}.div_({1})",
+    "negative": "{out}.neg_()",
+    **{f"{p}.{n}": f"{{out}}.{n}_()" for n in (*_UNARY, "square") for p in ("xp", "f")},
+}
+
+
+def spread(core: Any, places: tuple[int, ...], shape: tuple[int, ...], like: Any) -> Any:
+    """`core` where the axes of one letter agree, and zero elsewhere, in one new tensor."""
+    grid = [
+        torch.arange(n, device=like.device).reshape(
+            [-1 if j == i else 1 for j in range(len(shape))]
+        )
+        for i, n in enumerate(shape)
+    ]
+    mask = torch.ones((), dtype=torch.bool, device=like.device)
+    for first, other in pairs(places):
+        mask = mask & (grid[first] == grid[other])
+    values = expanded(core, places)
+    zeros = torch.zeros(shape, dtype=like.dtype, device=like.device)
+    return torch.where(mask, values, zeros)
+
+
+def _untracked(names: list[str]) -> list[str]:
+    """Tests that torch neither records nor transforms what is done to the arguments."""
+    required = " or ".join(f"{n}.requires_grad" for n in names)
+    return ["transform() is None", f"not (({required}) and torch.is_grad_enabled())"]
+
+
 class TorchBackend(Backend):
     """torch on the host or on CUDA devices."""
 
@@ -47,6 +113,37 @@ class TorchBackend(Backend):
 
     def _functions(self, dtype: str, device: str) -> TorchFunctions:
         return TorchFunctions(dtype, device)
+
+    def writing(self, dtype: str, device: str) -> Writing:
+        """How a program for tensors is written."""
+        like = torch.empty((), dtype=getattr(torch, dtype), device=device)
+
+        def spread_like(core: Any, places: tuple[int, ...], shape: tuple[int, ...], _: Any) -> Any:
+            return spread(core, places, shape, like)
+
+        return Writing(
+            direct=_DIRECT,
+            into=_INTO,
+            guard="{n}.__class__ is torch.Tensor and {n}.shape == {shape} and {n}.dtype is {dtype}"
+            " and {n}.device == {device}",
+            view="{out}.as_strided({shape}, {strides})",
+            assign="{view}.copy_({0})",
+            also=_untracked,
+            calls={
+                "torch": torch,
+                "transform": torch._C._functorch.peek_interpreter_stack,
+                "spread": spread_like,
+                dtype: like.dtype,
+                "device": like.device,
+            },
+            fused=True,
+        )
+
+    def can_write(self, *arrays: Any) -> bool:
+        """Whether temporaries may be written into: not where torch records or transforms."""
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return False
+        return not (torch.is_grad_enabled() and any(a.requires_grad for a in arrays))
 
     @contextlib.contextmanager
     def scope(self, dtype: str) -> Iterator[None]:

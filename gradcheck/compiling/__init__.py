@@ -1,0 +1,7 @@
+"""Derivatives as programs: a closed form becomes a short list of array statements.
+
+`graph` holds the statements, `tracing` records a forward, `lowering` and `contraction` turn
+expressions into statements, `reverse` chooses how cotangents travel through a chain, `kernels`
+replaces groups of statements by a framework's fused functions, `emitting` writes source, `programs`
+keeps what was compiled, and `compiled` is what users call.
+"""

@@ -1,0 +1,211 @@
+"""What users call: a derivative that compiles itself for each framework and shape it meets.
+
+The program of the last call is tried first; it tests its arguments itself. Where they are others, they
+are checked, converted, and the program of their shapes is found or made.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gradcheck import backends
+from gradcheck.compiling.making import INTEGERS, Made, Maker
+from gradcheck.compiling.programs import Builder, Miss, Request, Setting
+from gradcheck.compiling.structured import structured
+from gradcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gradcheck.operation import Operation
+
+# How many programs are kept for one derivative, the least recently used going first.
+_KEPT = 64
+
+
+def _missing(*_vector: Any, **_values: Any) -> Any:
+    raise Miss
+
+
+@dataclass(eq=False)
+class Compiled:
+    """A derivative ready to be called on arrays; made by `dense`, `vjp`, `gradient` and the others.
+
+    Attributes:
+        operation: The spec or chain.
+        method: What is computed: "gradient", "vjp" and so on.
+        names: The inputs that are differentiated by.
+        output: The output that is differentiated; None is the result.
+    """
+
+    operation: Operation
+    method: str
+    names: tuple[str, ...]
+    output: str | None
+    _latest: Callable[..., Any] = field(default=_missing, repr=False)
+    _made: OrderedDict[Any, Made] = field(default_factory=OrderedDict, repr=False)
+    _source: str = field(default="", repr=False)
+    _recorded: dict[Any, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        known = self.operation.shapes
+        for name in self.names:
+            if name not in known:
+                raise UsageError(
+                    f"{self.operation.name} has no input {name!r}; it has {', '.join(self.operation.inputs)}"
+                )
+            self.operation.derivative(self.request.output, name)
+
+    @property
+    def request(self) -> Request:
+        """What is asked for."""
+        return Request(self.method, self.names, self.output or self.operation.result)
+
+    def __call__(self, *vector: Any, **values: Any) -> Any:
+        """Evaluate; vjp takes a cotangent first, and jvp a tangent.
+
+        Raises:
+            UsageError: For a name that is unknown or missing.
+            ShapeError: For arrays that do not fit the axes.
+        """
+        try:
+            return self._latest(*vector, **values)
+        except (Miss, TypeError):
+            pass
+        if backends.in_graph():
+            return self._in_graph(vector, values)
+        return self._checked(vector, values)
+
+    def _in_graph(self, vector: tuple[Any, ...], values: Mapping[str, Any]) -> Any:
+        """While `torch.compile` reads along: the program itself becomes part of the graph."""
+        if self.method == "structured":
+            raise UsageError("structured() is no tensor: inside torch.compile use vjp() and jvp()")
+        order = (*self.operation.inputs, *self.operation.params)
+        kinds = tuple((n, _kind(values[n])) for n in order)
+        name = self.for_kinds(kinds, tuple(_kind(v) for v in vector))
+        return getattr(self, name)(*vector, **values)
+
+    def for_kinds(self, kinds: tuple[Any, ...], vectors: tuple[Any, ...]) -> str:
+        """The attribute that holds the program for shapes and dtypes, made on tensors of ones."""
+        backend = backends.get("torch")
+        given = {n: _example(backend, kind) for n, kind in kinds}
+        _, dtype, device, arrays, sizes = arguments(self.operation, given)
+        vector = tuple(_example(backend, kind) for kind in vectors)
+        made = self._program(backend, dtype, device, arrays, sizes, vector, recorded=True)
+        name = self._recorded.setdefault((kinds, vectors), f"_program{len(self._recorded)}")
+        setattr(self, name, made.body)
+        return name
+
+    # torch.compile then runs this function itself, as it is, and keeps what it returns.
+    for_kinds._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+    @property
+    def source(self) -> str:
+        """The program as text: that of the last call, or before any, NumPy's at small sizes."""
+        if not self._source:
+            self._source = Maker(self.operation, self.request).example()
+        return self._source
+
+    def _checked(self, vector: tuple[Any, ...], values: Mapping[str, Any]) -> Any:
+        wants = self.method in ("vjp", "jvp")
+        if len(vector) != wants:
+            what = {"vjp": "the cotangent", "jvp": "the tangent"}.get(self.method, "no array")
+            raise UsageError(
+                f"{self.method} takes {what} as its positional argument, the inputs by name"
+            )
+        backend, dtype, device, arrays, sizes = arguments(self.operation, values)
+        with backend.widths(dtype):
+            vector = tuple(backend.asarray(v, dtype, device) for v in vector)
+            made = self._program(backend, dtype, device, arrays, sizes, vector)
+            if self.method == "structured":
+                return structured(made, self.operation, self.request, made.body(**arrays))
+            result = made.body(*vector, **arrays)
+            self._latest, self._source = made.guarded or _missing, made.source
+            return result
+
+    def _program(
+        self,
+        backend: Any,
+        dtype: str,
+        device: str,
+        arrays: Mapping[str, Any],
+        sizes: Mapping[str, int],
+        vector: tuple[Any, ...],
+        *,
+        recorded: bool = False,
+    ) -> Made:
+        fixed = {n: v for n in self.operation.params if not isinstance(v := arrays[n], float)}
+        plain = [arrays[n] for n in self.operation.inputs]
+        writes = not recorded and backend.can_write(*plain, *vector)
+        shapes: tuple[Any, ...] = tuple((tuple(a.shape), backend.dtype_of(a)) for a in plain)
+        shapes += tuple((tuple(v.shape), dtype) for v in vector)
+        if backend.traces:  # one program takes all shapes: it traces itself anew
+            shapes = ()
+        key = (backend.name, dtype, device, shapes, writes, tuple(sorted(fixed.items(), key=str)))
+        if key not in self._made:
+            setting = Setting(backend, dtype, device, sizes, fixed, writes)
+            self._check(setting, vector)
+            self._made[key] = Maker(self.operation, self.request).make(setting, arrays)
+            while len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+        self._made.move_to_end(key)
+        return self._made[key]
+
+    def _check(self, setting: Setting, vector: tuple[Any, ...]) -> None:
+        name = self.operation.result if self.method == "vjp" else self.names[0]
+        for array in vector:
+            Builder(self.operation, self.request, setting).check_vector(name, array)
+
+    def __repr__(self) -> str:
+        return f"<{self.method} of {self.operation.name} in {', '.join(self.names)}>"
+
+
+def _kind(value: Any) -> Any:
+    """Shape, dtype and device of a tensor; a number is itself."""
+    if not hasattr(value, "shape"):
+        return value
+    shape = tuple(int(n) for n in value.shape)
+    device = value.device
+    return shape, str(value.dtype).removeprefix("torch."), device.type, device.index
+
+
+def _example(backend: Any, kind: Any) -> Any:
+    if not isinstance(kind, tuple):
+        return kind
+    shape, dtype, device, index = kind
+    import numpy as np
+
+    place = device if index is None else f"{device}:{index}"
+    return backend.asarray(np.ones(shape, dtype), dtype if "float" in dtype else "float64", place)
+
+
+def arguments(
+    operation: Operation, values: Mapping[str, Any]
+) -> tuple[Any, str, str, dict[str, Any], dict[str, int]]:
+    """Framework, dtype, device, arrays and sizes of a call, checked and converted.
+
+    Raises:
+        UsageError: For names, frameworks or dtypes that do not fit.
+        ShapeError: For arrays that do not fit the axes.
+    """
+    values = operation.complete(values)
+    backend = backends.of(*(values[n] for n in operation.inputs))
+    real = (n for n, d in operation.inputs.items() if d.kind not in INTEGERS)
+    first = next((values[n] for n in real), None)
+    if first is None:
+        raise UsageError(f"{operation.name} has no input of real numbers")
+    first = backend.asarray_like(first)
+    dtype, device = backend.dtype_of(first), backend.device_of(first)
+    if "float" not in dtype:
+        raise UsageError(
+            f"{operation.name} takes real numbers, but an array of {dtype} came; convert it to float64 "
+            "or float32 first"
+        )
+    with backend.widths(dtype):
+        arrays = {
+            n: backend.asarray(v, dtype, device) if n in operation.inputs else v
+            for n, v in values.items()
+        }
+        return backend, dtype, device, arrays, operation.sizes_of(arrays)

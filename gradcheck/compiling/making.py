@@ -1,0 +1,246 @@
+"""Programs made of requests: statements, source, and the functions that run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from gradcheck import backends
+from gradcheck.algebra.shapes import axes_of
+from gradcheck.compiling.programs import Builder, Miss, Request, Setting, compiled_source, kinds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gradcheck.compiling.graph import Graph
+    from gradcheck.operation import Operation
+
+# Inputs that hold no real numbers.
+INTEGERS = ("labels", "integers")
+
+# Sizes of the axes in a program that is only shown.
+_SMALL = (7, 5, 3, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A program that is ready.
+
+    Attributes:
+        text: Its source, which a framework that traces has only after the first call.
+        body: What runs on arguments that were checked.
+        guarded: The same, with a test of the arguments before it; None where there is none.
+        setting: What it was made for.
+        kept: What was made of it since, such as the parts of structured results.
+    """
+
+    text: list[str]
+    body: Callable[..., Any]
+    guarded: Callable[..., Any] | None
+    setting: Setting
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """The program as text."""
+        return "\n".join(self.text)
+
+
+class Maker:
+    """Makes the programs of one request."""
+
+    def __init__(self, operation: Operation, request: Request) -> None:
+        self.operation, self.request = operation, request
+        self.called = "operands" if request.method == "structured" else request.method
+        moved = {"vjp": operation.result, "jvp": request.names[0]}.get(request.method)
+        self.vector = () if moved is None else (moved,)
+
+    def make(self, setting: Setting, arrays: Mapping[str, Any]) -> Made:
+        """The program for a framework, and for the shapes of these arrays."""
+        builder = Builder(self.operation, self.request, setting)
+        if setting.backend.traces:
+            return self._jitted(builder)
+        guard = self._guard(builder, arrays)
+        graph, results, traced = builder.best(arrays)
+        lines, names = builder.function(graph, results)
+        if not traced:
+            lines = [self._forward_line(graph), *lines]
+        lines = [self._note(setting), *lines, f"return {builder.returned(names, results)}"]
+        space = self.space(builder, graph)
+        space |= {
+            setting.backend.dtype_of(a): a.dtype for a in arrays.values() if hasattr(a, "dtype")
+        }
+        return self._finished(lines, guard if setting.writes else "", space, setting)
+
+    def _finished(
+        self, lines: Sequence[str], guard: str, space: Mapping[str, Any], setting: Setting
+    ) -> Made:
+        plain = self._function(lines)
+        if not guard:
+            return Made([plain], compiled_source(plain, self.called, space), None, setting)
+        tested = self._function([lines[0], f"if not ({guard}):", "    raise Miss", *lines[1:]])
+        guarded = compiled_source(tested, self.called, space)
+        # The test is seen only in the text; arguments that were checked need not pass it again.
+        return Made([tested], compiled_source(plain, self.called, space), guarded, setting)
+
+    # ---------------------------------------------------------------- pieces of the source
+
+    def _function(self, lines: Sequence[str]) -> str:
+        given = ", ".join([*self.operation.inputs, *self.operation.params])
+        vectors = "".join(f"d_{n}, " for n in self.vector)
+        header = f"def {self.called}({vectors}*, {given}):"
+        return "\n".join([header, *(f"    {line}" for line in lines)]) + "\n"
+
+    @staticmethod
+    def _note(setting: Setting) -> str:
+        sizes = ", ".join(f"{a} = {n}" for a, n in setting.sizes.items())
+        return f"# {setting.backend.name}, {setting.dtype}, {sizes}"
+
+    def _forward_line(self, graph: Graph) -> str:
+        """The call of a forward that could not be recorded."""
+        vectors = {f"d_{n}" for n in self.vector}
+        wanted = [n for n in graph.inputs if n not in vectors]
+        if not wanted:
+            return "# no operand of the forward is needed"
+        given = ", ".join(f"{n}={n}" for n in [*self.operation.inputs, *self.operation.params])
+        return f"{', '.join(wanted)}, = forward({tuple(wanted)!r}, {given})"
+
+    def _guard(self, builder: Builder, arrays: Mapping[str, Any]) -> str:
+        """The test that arguments are what the program was made for."""
+        writing, setting = builder.writing, builder.setting
+        given = {n: arrays[n] for n in self.operation.inputs}
+        kinds = kinds_of(given, setting.backend)
+        if not writing.guard:
+            return ""
+        for name in self.vector:
+            shape = tuple(
+                int(a) if a.isdigit() else setting.sizes.get(a, -1) for a in builder.shapes[name]
+            )
+            kinds[f"d_{name}"] = (shape, setting.dtype)
+        tests = [
+            writing.guard.format(n=n, shape=shape, dtype=dtype, device="device")
+            for n, (shape, dtype) in kinds.items()
+        ]
+        for name in self.operation.params:
+            exactly = f"{name} == {setting.fixed[name]!r}" if name in setting.fixed else ""
+            tests.append(exactly or f"{name}.__class__ is float")
+        return " and ".join([*tests, *writing.also(list(kinds))])
+
+    def space(self, builder: Builder, graph: Graph) -> dict[str, Any]:
+        """What the names in the source mean."""
+        setting = builder.setting
+        backend = setting.backend
+        xp = backend.namespace(setting.dtype, setting.device)
+
+        def forward(wanted: tuple[str, ...], **values: Any) -> tuple[Any, ...]:
+            found = self.operation.environment(xp, values)
+            return tuple(found[n] for n in wanted)
+
+        def one_hot(labels: Any, size: int) -> Any:
+            return backend.one_hot(
+                labels, size, backend.asarray(0.0, setting.dtype, setting.device)
+            )
+
+        def power(number: Any, above: int, below: int) -> Any:
+            return backend.power(number, Fraction(above, below))
+
+        own = {"xp": xp, "inf": float("inf"), "nan": float("nan"), "notation": _Notation(backend)}
+        own |= {"one_hot": one_hot, "power": power, "forward": forward, "Miss": Miss}
+        return {**builder.writing.calls, **graph.constants, **own}
+
+    # ---------------------------------------------------------------- frameworks that trace
+
+    def _jitted(self, builder: Builder) -> Made:
+        """For a framework that traces: the forward and the statements after it, compiled as one.
+
+        Other shapes are traced anew, so that the function takes any; it looks at them itself.
+        """
+        first, backend = builder.setting, builder.setting.backend
+        xp = backend.namespace(first.dtype, first.device)
+        free = [n for n in self.operation.params if n not in first.fixed]
+        order = [*(f"d_{n}" for n in self.vector), *self.operation.inputs, *free]
+        text: list[str] = []
+
+        def run(*given: Any) -> tuple[Any, ...]:
+            values = dict(zip(order, given, strict=True))
+            vectors = {f"d_{n}": values.pop(f"d_{n}") for n in self.vector}
+            values = {**self._cast(values, first), **first.fixed}
+            setting = replace(first, sizes=self.operation.sizes_of(values))
+            inner = Builder(self.operation, self.request, setting)
+            for name in self.vector:
+                inner.check_vector(name, vectors[f"d_{name}"])
+            found = self.operation.environment(xp, values)
+            graph, results = inner.after(kinds_of(found, backend))
+            lines, names = inner.function(graph, results)
+            head = f"def {self.called}({', '.join(graph.inputs)}):"
+            lines = [self._note(setting), *lines, f"return {', '.join(names)},"]
+            text[:] = ["\n".join([head, *(f"    {line}" for line in lines)]) + "\n"]
+            function = compiled_source(text[0], self.called, self.space(inner, graph))
+            operands = {**found, **self._cast(vectors, first)}
+            return tuple(function(*(operands[n] for n in graph.inputs)))
+
+        results = self._expected(builder)
+        names = [f"result{i}" for i in range(len(results))]
+        lines = [
+            self._note(first),
+            f"{', '.join(names)}, = jitted({', '.join(order)})",
+            f"return {builder.returned(names, results)}",
+        ]
+        jitted = backend.jitted(run)
+        space = {**builder.writing.calls, "jitted": jitted, "Miss": Miss}
+        made = self._finished(lines, self._loose_guard(builder), space, first)
+        return Made(text, made.body, made.guarded, first)
+
+    @staticmethod
+    def _cast(values: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+        """Real arrays in the program's dtype."""
+        return {
+            n: v.astype(setting.dtype) if "float" in str(getattr(v, "dtype", "")) else v
+            for n, v in values.items()
+        }
+
+    def _loose_guard(self, builder: Builder) -> str:
+        """The test that arguments are the framework's arrays, of the dtype of the program."""
+        writing, fixed = builder.writing, builder.setting.fixed
+        names = [*(f"d_{n}" for n in self.vector), *self.operation.inputs]
+        real = next(n for n, d in self.operation.inputs.items() if d.kind not in INTEGERS)
+        tests = [f"{n}.__class__ is Array" for n in names]
+        tests.append(f"{real}.dtype is {builder.setting.dtype}")
+        for name in self.operation.params:
+            exactly = f"{name} == {fixed[name]!r}" if name in fixed else ""
+            tests.append(exactly or f"{name}.__class__ is float")
+        return " and ".join([*tests, *writing.also(names)])
+
+    def _expected(self, builder: Builder) -> list[str]:
+        """The names of the results, before they are made."""
+        request = self.request
+        if request.method == "structured":
+            return builder.operands()
+        value = [" value"] if request.method == "value_and_gradient" else []
+        return [*value, *request.names]
+
+    def example(self) -> str:
+        """The source of NumPy's program at small sizes that are all different."""
+        backend = backends.get("numpy")
+        axes = dict.fromkeys(a for d in self.operation.inputs.values() for a in axes_of(d.shape))
+        sizes = dict(zip(axes, _SMALL, strict=False))
+        sizes.update({f"#{a}": n for a, n in sizes.items()})
+        params = {n: p.simplest() for n, p in self.operation.params.items()}
+        values = {n: d.simplest(sizes, params) for n, d in self.operation.inputs.items()}
+        arrays = {n: backend.asarray(v, "float64", "cpu") for n, v in values.items()} | params
+        fixed = {n: v for n, v in params.items() if not isinstance(v, float)}
+        found = self.operation.sizes_of(arrays)
+        return self.make(Setting(backend, "float64", "cpu", found, fixed, True), arrays).source
+
+
+class _Notation:
+    """The functions of the notation, `notation.sigmoid(z)`."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._backend.function(name)
+        setattr(self, name, value)
+        return value

@@ -1,0 +1,408 @@
+"""Programs made of derivatives: what they compute, what they leave out, and what they never write into."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradcheck import (
+    Spec,
+    backends,
+    choice,
+    delta,
+    einsum,
+    labels,
+    load,
+    number,
+    ones,
+    real,
+    running,
+    size,
+)
+from gradcheck.errors import ShapeError, UsageError
+from gradcheck.evaluation import evaluate
+
+jax = pytest.importorskip("jax")
+torch = pytest.importorskip("torch")
+jnp = jax.numpy
+
+RNG = np.random.default_rng(11)
+FRAMEWORKS = ("numpy", "torch", "jax")
+weighted_sum, softmax, cross_entropy = map(load, ("weighted_sum", "softmax", "cross_entropy"))
+sigmoid, relu, transpose, l2 = map(load, ("sigmoid", "relu", "transpose", "l2"))
+classifier = weighted_sum >> softmax >> cross_entropy
+VALUES = {
+    "x": RNG.normal(size=(6, 4)),
+    "w": RNG.normal(size=(4, 3)),
+    "b": RNG.normal(size=3),
+    "y": np.eye(3)[[0, 2, 1, 1, 0, 2]],
+}
+
+
+@pytest.fixture(autouse=True)
+def _wide():
+    with jax.enable_x64(True):
+        yield
+
+
+def on(framework, values):
+    make = {"numpy": np.array, "torch": lambda v: torch.from_numpy(np.array(v)), "jax": jnp.asarray}
+    return {n: make[framework](v) if hasattr(v, "shape") else v for n, v in values.items()}
+
+
+def statements(source):
+    """The lines that compute: neither head, comment, test of the arguments nor return."""
+    lines = [line.strip() for line in source.splitlines()[1:]]
+    return [x for x in lines if x and not x.startswith(("#", "if ", "raise", "return"))]
+
+
+# ---------------------------------------------------------------- what the source says
+
+
+def test_the_gradient_of_the_classifier_is_what_one_writes_by_hand():
+    gradient = classifier.gradient("w", "b")
+    gradient(**VALUES)
+    assert statements(gradient.source) == [
+        "t1 = np.dot(x, w)",
+        "t1 += b",
+        "z = t1",
+        "t2 = np.maximum.reduce(z, axis=1, keepdims=True)",
+        "z -= t2",
+        "t3 = np.exp(z, out=z)",
+        "t4 = np.add.reduce(t3, axis=1, keepdims=True)",
+        "t3 /= t4",
+        "a = t3",
+        "a -= y",
+        "a /= 6",
+        "d_z = a",
+        "d_w = np.dot(x.T, d_z)",
+        "d_b = np.add.reduce(d_z, axis=0)",
+    ]
+    assert "return {'w': d_w, 'b': d_b}" in gradient.source
+    assert "# numpy, float64, m = 6, n = 4, o = 3" in gradient.source
+
+
+def test_source_before_any_call_is_that_of_small_sizes():
+    source = classifier.gradient("w").source
+    assert source.startswith(
+        "def gradient(*, x, w, b, y):\n    # numpy, float64, m = 7, n = 5, o = 3"
+    )
+
+
+def test_only_links_that_are_needed_are_run():
+    value = classifier.value_and_gradient("w")
+    value(**VALUES)
+    assert "np.log" in value.source
+    gradient = classifier.gradient("x", "w", "b")
+    gradient(**VALUES)
+    assert "np.log" not in gradient.source
+    assert gradient.source.count("a -= y") == gradient.source.count("np.exp(") == 1
+    linear = weighted_sum.vjp("x")
+    found = linear(np.ones((6, 3)), x=VALUES["x"], w=VALUES["w"], b=VALUES["b"])["x"]
+    assert (
+        statements(linear.source) == ["d_x = np.dot(d_z, w.T)"]
+        or "np.dot(d_z, w.T)" in linear.source
+    )
+    assert "x, w)" not in "".join(statements(linear.source))
+    np.testing.assert_allclose(found, np.ones((6, 3)) @ VALUES["w"].T)
+
+
+def test_numbers_go_to_the_smaller_array():
+    big = {
+        "x": RNG.normal(size=(900, 4)),
+        "w": RNG.normal(size=(4, 50)),
+        "b": RNG.normal(size=50),
+        "y": np.eye(50)[RNG.integers(0, 50, 900)],
+    }
+    gradient = classifier.gradient("w", "b")
+    gradient(**big)
+    divided = [x for x in statements(gradient.source) if "900" in x]
+    assert len(divided) == 2
+    assert all(x.startswith(("d_w", "d_b")) for x in divided)
+
+
+def test_softmax_vjp_has_the_form_that_people_write():
+    pull = softmax.vjp("z")
+    v, z = RNG.normal(size=(2, 6, 3))
+    found = pull(v, z=z)["z"]
+    a = softmax.value(z=z)
+    np.testing.assert_allclose(
+        found, a * (v - (v * a).sum(1, keepdims=True)), rtol=1e-13, atol=1e-16
+    )
+    assert pull.source.count(" *= ") + pull.source.count(" * ") == 2
+
+
+# ---------------------------------------------------------------- equal to the terms as they stand
+
+TERMS = {
+    "plain": einsum("pr,qs->pqrs", delta, delta),
+    "scaled": 3 * einsum("pq,pr,qs->pqrs", "x", delta, delta) / size("m"),
+    "row": einsum("pq,ps,pr->pqrs", "x", "x", delta),
+    "inverse": einsum("pq,ps,pr->pqrs", "x**-1", "x**2", delta),
+    "summed": einsum("pk,ks,kq,pr->pqrs", "x", "v", "v", delta),
+    "function": einsum("pq,pr,qs->pqrs", "exp(x)", delta, delta),
+    "full": einsum("pq,rs->pqrs", "x", "x"),
+    "constant": einsum("p,q,r,s->pqrs", ones, ones, ones, ones),
+    "across": einsum("ps,qs,pr->pqrs", "x", delta, delta),
+    "root": -einsum("pq,pr,qs->pqrs", "x**(1/2)", delta, delta) * size("n"),
+}
+
+
+SHAPES = [(1, 1), (2, 3), (4, 2), (1, 5)]
+
+
+@given(
+    st.lists(st.sampled_from(sorted(TERMS)), min_size=1, max_size=4),
+    st.integers(0, 2**31),
+    st.sampled_from(SHAPES),
+)
+@settings(deadline=None, max_examples=40)
+def test_any_sum_of_terms_is_its_unsimplified_value(names, seed, shape):
+    jacobian = sum(TERMS[n] for n in names)
+    spec = Spec(
+        lambda xp, x, v: xp.matmul(x, v),
+        inputs={"x": real("m n"), "v": real("n n")},
+        output={"y": "m n"},
+        jacobian={"x": jacobian},
+    )
+    rng = np.random.default_rng(seed)
+    values = {"x": rng.uniform(0.5, 2, shape), "v": rng.normal(size=(shape[1], shape[1]))}
+    xp = running.ErrorNamespace("float64")
+    ops = running.ErrorOperations(xp)
+    carried = {n: xp.asarray(v) for n, v in values.items()}
+    bindings = spec.bind(carried, spec.environment(xp, carried), xp.asarray(0.0))
+    expected = evaluate(spec.derivative("y", "x"), bindings, ops)
+    bound = np.broadcast_to(2 * expected.error, expected.value.shape)
+    u, w = rng.normal(size=shape), rng.normal(size=shape)
+    room = np.abs(np.tensordot(bound, np.abs(u), 2)) + 1e-13 * np.tensordot(
+        np.abs(expected.value), np.abs(u), 2
+    )
+    for framework in ("numpy", "torch"):
+        arrays = on(framework, values)
+        dense = np.asarray(spec.dense("x")(**arrays))
+        assert (np.abs(dense - expected.value) <= bound).all()
+        structured = spec.structured("x")(**arrays)
+        assert (np.abs(np.asarray(structured.dense()) - expected.value) <= bound).all()
+        vectors = on(framework, {"u": u, "w": w})
+        pushed = np.tensordot(expected.value, u, 2)
+        assert (np.abs(np.asarray(spec.jvp("x")(vectors["u"], **arrays)) - pushed) <= room).all()
+        assert (np.abs(np.asarray(structured @ vectors["u"]) - pushed) <= room).all()
+        pulled = np.tensordot(w, expected.value, 2)
+        space = np.tensordot(np.abs(w), bound + 1e-13 * np.abs(expected.value), 2)
+        found = np.asarray(spec.vjp("x")(vectors["w"], **arrays)["x"])
+        assert (np.abs(found - pulled) <= space).all()
+        assert (np.abs(np.asarray(structured.__rmatmul__(vectors["w"])) - pulled) <= space).all()
+
+
+LINKS = {"sigmoid": sigmoid, "relu": relu, "softmax": softmax, "transpose": transpose}
+
+
+@given(st.lists(st.sampled_from(sorted(LINKS)), min_size=1, max_size=5), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=25)
+def test_random_chains_equal_the_links_one_by_one(names, seed):
+    chain = weighted_sum
+    for name in names:
+        chain = chain >> LINKS[name]
+    rng = np.random.default_rng(seed)
+    values = {"x": rng.normal(size=(3, 2)), "w": rng.normal(size=(2, 4)), "b": rng.normal(size=4)}
+    xp = running.ErrorNamespace("float64")
+    ops = running.ErrorOperations(xp)
+    carried = {n: xp.asarray(v) for n, v in values.items()}
+    operands = chain.environment(xp, carried)
+    bindings = chain.bind(carried, operands, xp.asarray(0.0))
+    v = rng.normal(size=operands[chain.result].shape)
+    expected = chain.pull(bindings, ops, xp.asarray(v), ("x", "w", "b"))
+    for framework in ("numpy", "torch"):
+        vector = on(framework, {"v": v})["v"]
+        found = chain.vjp("x", "w", "b")(vector, **on(framework, values))
+        for name, entry in expected.items():
+            assert (np.abs(np.asarray(found[name]) - entry.value) <= 2 * entry.error).all()
+
+
+def test_a_wrong_rule_stays_wrong():
+    wrong = Spec(
+        softmax.forward,
+        inputs={"z": real("m n")},
+        output={"a": "m n"},
+        jacobian={"z": einsum("pq,pr,qs->pqrs", "a", delta, delta)},
+    )
+    z, v = VALUES["x"], np.ones((6, 4))
+    assert np.abs(wrong.vjp("z")(v, z=z)["z"]).min() > 1e-3  # the right one is zero
+    assert np.abs(softmax.vjp("z")(v, z=z)["z"]).max() < 1e-15
+
+
+def test_what_a_domain_declares_is_relied_on():
+    """Targets that do not sum to one are outside the declared domain, and the closed form differs there."""
+    doubled = {**VALUES, "y": 2 * VALUES["y"]}
+    found = classifier.gradient("b")(**doubled)["b"]
+    a = softmax.value(z=VALUES["x"] @ VALUES["w"] + VALUES["b"])
+    np.testing.assert_allclose(found, (a - doubled["y"]).mean(0), rtol=1e-13, atol=1e-15)
+    assert not np.allclose(found, (2 * a - doubled["y"]).mean(0))
+
+
+# ---------------------------------------------------------------- numerical form
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_logits_of_a_hundred_in_single_precision(framework):
+    """The composed chain divides 0 by 0 there: y / a with a = 0."""
+    z = np.array([[100, -100, 0], [-100, 100, 100], [100, 100, 100], [-100, -100, 100]], np.float32)
+    y = np.eye(3, dtype=np.float32)[[1, 0, 2, 0]]
+    loss = softmax >> cross_entropy
+    arrays = on(framework, {"z": z, "y": y})
+    found = np.asarray(loss.gradient("z")(**arrays)["z"])
+    assert found.dtype == np.float32
+    xp = running.ErrorNamespace("float32")
+    a = softmax.environment(xp, {"z": xp.asarray(z)})["a"]
+    exact = (a - xp.asarray(y)) / len(z)
+    assert np.isfinite(found).all()
+    assert (np.abs(found - exact.value) <= exact.error).all()
+    with np.errstate(all="ignore"):
+        naive = softmax.vjp("z")(-(y / np.asarray(softmax.value(z=z))) / len(z), z=z)["z"]
+    assert not np.isfinite(naive).all()
+
+
+# ---------------------------------------------------------------- calls
+
+
+def test_other_shapes_dtypes_and_frameworks_find_their_own_program():
+    gradient = classifier.gradient("w")
+    for framework in FRAMEWORKS:
+        for rows in (6, 2, 6, 4):
+            values = {n: v[:rows] if n in "xy" else v for n, v in VALUES.items()}
+            a = softmax.value(z=values["x"] @ values["w"] + values["b"])
+            expected = values["x"].T @ (a - values["y"]) / rows
+            for dtype in ("float64", "float32"):
+                cast = {n: v.astype(dtype) for n, v in values.items()}
+                found = gradient(**on(framework, cast))["w"]
+                assert str(found.dtype).removeprefix("torch.") == dtype
+                rtol = 1e-12 if dtype == "float64" else 1e-4
+                np.testing.assert_allclose(np.asarray(found), expected, rtol=rtol, atol=rtol / 10)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_errors_are_the_same_once_a_program_is_warm(framework):
+    gradient = classifier.gradient("w")
+    values = on(framework, VALUES)
+    for _ in range(2):
+        gradient(**values)
+    with pytest.raises(ShapeError, match="w has shape"):
+        gradient(**{**values, "w": values["w"].T})
+    with pytest.raises(UsageError, match="unknown q; missing y"):
+        gradient(**{n: v for n, v in values.items() if n != "y"}, q=1)
+    with pytest.raises(UsageError, match="no array as its positional argument"):
+        gradient(values["x"], **values)
+    gradient(**values)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_inputs_are_left_as_they_are(framework):
+    values = on(framework, VALUES)
+    for made in (classifier.gradient(), classifier.value_and_gradient(), classifier.dense("w")):
+        for _ in range(2):
+            made(**values)
+    for name, value in values.items():
+        np.testing.assert_array_equal(np.asarray(value), VALUES[name])
+
+
+def test_parameters_are_arguments_and_choices_are_programs():
+    scaled = Spec(
+        lambda xp, x, *, t, how: xp.sum(x * x) * t if how == "sum" else xp.mean(x * x) * t,
+        inputs={"x": real("n")},
+        output={"l": ""},
+        params={"t": number(0.1, 3), "how": choice("sum", "mean")},
+        jacobian={"x": 2 * einsum("p,->p", "x", "t")},
+    )
+    x = RNG.normal(size=5)
+    for framework in FRAMEWORKS:
+        gradient = scaled.gradient("x")
+        for t in (0.5, 2.0):
+            found = gradient(x=on(framework, {"x": x})["x"], t=t, how="sum")["x"]
+            np.testing.assert_allclose(np.asarray(found), 2 * x * t, rtol=1e-14)
+        assert len(gradient._made) == 1
+        gradient(x=on(framework, {"x": x})["x"], t=t, how="mean")
+        assert len(gradient._made) == 2
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_forward_that_looks_at_values_is_called_as_it_is(framework):
+    def forward(xp, x):
+        top = xp.max(abs(x))
+        return x / top if float(top) > 1 else x * top
+
+    looks = Spec(
+        forward,
+        inputs={"x": real("n")},
+        output={"y": "n"},
+        jacobian={"x": einsum("p,pq->pq", "y", delta)},
+    )
+    for x in (np.array([0.5, -0.25]), np.array([4.0, 2.0])):
+        v = np.array([1.0, 3.0])
+        arrays = on(framework, {"x": x, "v": v})
+        expected = v * (x / abs(x).max() if abs(x).max() > 1 else x * abs(x).max())
+        pull = looks.vjp("x")
+        np.testing.assert_allclose(np.asarray(pull(arrays["v"], x=arrays["x"])["x"]), expected)
+    if framework != "jax":
+        assert "forward(" in pull.source
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_labels_are_one_hot_where_they_are_needed(framework):
+    nll = Spec(
+        lambda xp, z, t: -xp.sum(z[xp.arange(z.shape[0]), t]) / z.shape[0],
+        inputs={"z": real("m n"), "t": labels("m", below="n")},
+        output={"L": ""},
+        jacobian={"z": -einsum("pq->pq", "t") / size("m")},
+    )
+    z, t = RNG.normal(size=(3, 2)), np.array([1, 0, 1])
+    for _ in range(2):
+        found = nll.gradient("z")(**on(framework, {"z": z, "t": t}))["z"]
+        np.testing.assert_allclose(np.asarray(found), -np.eye(2)[t] / 3)
+
+
+# ---------------------------------------------------------------- inside the frameworks' own compilers
+
+
+def test_inside_torch_compile_without_a_break():
+    values = on("torch", VALUES)
+    for made in (
+        classifier.gradient("w"),
+        classifier.value_and_gradient("w"),
+        classifier.dense("w"),
+    ):
+        expected = made(**values)
+        for _ in range(2):
+            torch._dynamo.reset()
+            found = torch.compile(lambda v, made=made: made(**v), fullgraph=True, backend="eager")(
+                values
+            )
+            torch.testing.assert_close(found, expected)
+
+
+def test_under_vmap_of_torch():
+    values, gradient = on("torch", VALUES), classifier.gradient("w")
+    gradient(**values)
+    stack = torch.stack([values["b"], 2 * values["b"]])
+    found = torch.func.vmap(lambda b: gradient(**{**values, "b": b})["w"])(stack)
+    for i in range(2):
+        torch.testing.assert_close(found[i], gradient(**{**values, "b": stack[i]})["w"])
+
+
+def test_no_graph_is_built_where_torch_records_none():
+    values = {n: v.requires_grad_() for n, v in on("torch", VALUES).items()}
+    gradient = classifier.gradient("w")
+    assert gradient(**values)["w"].requires_grad
+    with torch.no_grad():
+        assert not gradient(**values)["w"].requires_grad
+    assert not gradient(**on("torch", VALUES))["w"].requires_grad
+
+
+def test_every_other_framework_runs_through_the_namespace():
+    if "autograd" not in backends.installed():
+        pytest.skip("autograd is not installed")
+    from autograd import numpy as anp
+
+    found = classifier.gradient("w")(**{n: anp.array(v) for n, v in VALUES.items()})["w"]
+    np.testing.assert_allclose(found, classifier.gradient("w")(**VALUES)["w"], rtol=1e-13)
