@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import linecache
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.source import caller
-from gradcheck.errors import Location, SpecError, UsageError
+from gradcheck.errors import GradcheckError, Location, SpecError, UsageError
 from gradcheck.operation import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import ModuleType
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -110,27 +111,41 @@ def bundled() -> list[Target]:
     return _of_folder(specs_folder())
 
 
-def resolve(targets: Sequence[str]) -> list[Target]:
+def resolve(
+    targets: Sequence[str], broken: dict[str, GradcheckError] | None = None
+) -> list[Target]:
     """What the texts name: specs, files, `file.py::name`, folders, chains; nothing is all bundled.
+
+    Args:
+        targets: The texts.
+        broken: Where it is given, takes each file or chain that cannot be loaded and why; the others
+            are found all the same.
 
     Raises:
         UsageError: For a text that names nothing.
         SpecError: For a file that cannot be loaded, or a chain that does not fit.
     """
     if not targets:
-        return bundled()
+        return _of_folder(specs_folder(), broken)
     found: dict[str, Target] = {}
     for text in targets:
-        found.update((t.address, t) for t in _resolve_one(text))
+        try:
+            found.update((t.address, t) for t in _resolve_one(text, broken))
+        except SpecError as error:
+            if broken is None:
+                raise
+            broken[text] = error
+        except OSError as error:  # a name that is too long, a folder that may not be entered
+            raise UsageError(f"{text!r} cannot be looked up: {error.strerror}") from None
     return list(found.values())
 
 
-def _resolve_one(text: str) -> list[Target]:
+def _resolve_one(text: str, broken: dict[str, GradcheckError] | None) -> list[Target]:
     if "::" in text:
         return [_of_address(text)]
     path = Path(text)
     if path.is_dir():
-        if not (targets := _of_folder(path)):
+        if not (targets := _of_folder(path, broken)) and not broken:
             raise UsageError(f"the folder {text} holds no specs")
         return targets
     if path.suffix == ".py":
@@ -171,8 +186,16 @@ def _target(operation: Operation) -> Target:
     return Target(operation.name, operation, address, path)
 
 
-def _of_folder(folder: Path) -> list[Target]:
-    return [t for path in _files(folder) for t in _of_file(path)]
+def _of_folder(folder: Path, broken: dict[str, GradcheckError] | None = None) -> list[Target]:
+    found: list[Target] = []
+    for path in _files(folder):
+        try:
+            found += _of_file(path)
+        except SpecError as error:
+            if broken is None:
+                raise
+            broken[str(_short(path))] = error
+    return found
 
 
 def _files(folder: Path) -> list[Path]:
@@ -239,10 +262,22 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
+def loaded() -> list[Path]:
+    """The spec files that this process has loaded."""
+    return list(_LOADED)
+
+
+def forget(paths: Iterable[Path]) -> None:
+    """Load these files anew when they are asked for again."""
+    for path in list(paths):
+        _LOADED.pop(path, None)
+
+
 def _execute(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is no Python file")
+    linecache.checkcache(str(path))  # names and terms are looked up in its lines
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -289,6 +324,10 @@ def parse_chain(text: str) -> Operation:
     except SyntaxError as error:
         raise UsageError(
             f"{text!r} is neither a file, a folder, a spec nor a chain: {error.msg} at column {error.offset}"
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:  # a lone surrogate, a deep nesting
+        raise UsageError(
+            f"{text!r} is neither a file, a folder, a spec nor a chain: {error}"
         ) from None
     operation = _evaluate(tree.body, text)
     if not isinstance(operation, Operation):

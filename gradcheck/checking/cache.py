@@ -1,0 +1,200 @@
+"""Results kept from run to run, under a key of everything that they depend on.
+
+Only what supports a claim, or leaves it undecided, is kept. A refutation, an error or a check that was
+skipped is always done again, so that no kept result can hide one. What has no complete key (a claim
+that lives in memory, a spec file that reads another file, the user's own data, a GPU) is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcheck.dependencies import Unknowable, dependencies
+from gradcheck.operation import Operation
+from gradcheck.reports.model import Check, Verdict
+from gradcheck.reports.strict import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gradcheck.checking.plan import Planned
+
+FOLDER = Path(".gradcheck_cache")
+# Raise it when the meaning of a kept result changes.
+_FORMAT = 1
+_KEPT = (Verdict.PROVED, Verdict.IDENTITY, Verdict.AGREES, Verdict.UNDECIDED)
+_ALWAYS = ("numpy", "hypothesis", "python-flint", "opt_einsum")
+_DISTRIBUTIONS = {
+    "jax": ("jax", "jaxlib"),
+    "tensorflow": ("tensorflow", "tensorflow-cpu", "keras"),
+}
+
+
+class Cache:
+    """Results in a folder, one small file each.
+
+    Args:
+        folder: Where they lie; made when the first one is written.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self.folder = folder
+        self.trouble = ""
+
+    def find(self, planned: Planned) -> Check | None:
+        """The kept result of a check, if nothing that it depends on has changed."""
+        key = key_of(planned)
+        if key is None:
+            return None
+        try:
+            entry = json.loads(self._file(key).read_text(encoding="utf-8"))
+            check = Check.from_dict(entry["check"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # absent or damaged: it is done again
+        if entry.get("key") != key or check.verdict not in _KEPT:
+            return None
+        check.required, check.cached = planned.required, True
+        return check
+
+    def keep(self, planned: Planned, check: Check) -> None:
+        """Keep a result, where it may be kept."""
+        key = key_of(planned) if check.verdict in _KEPT and not check.cached else None
+        if key is None:
+            return
+        text = json.dumps({"key": key, "check": encode(check)}, ensure_ascii=False)
+        try:
+            self._prepare()
+            write_atomically(self._file(key), text)
+        except OSError as error:  # a full disk loses the cache, never the run
+            self.trouble = f"results are not kept: {self.folder}: {error.strerror or error}"
+
+    def _file(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key[2:]}.json"
+
+    def _prepare(self) -> None:
+        """The folder, marked so that neither version control nor backups take it."""
+        if self.folder.is_dir():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Results kept by gradcheck.\n"
+        (self.folder / "CACHEDIR.TAG").write_text(tag, encoding="utf-8")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The whole text or nothing, also where two processes write at once.
+
+    Raises:
+        OSError: Where it cannot be written; an older file of that name is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)  # noqa: PTH105  the pair of mkstemp
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def key_of(planned: Planned) -> str | None:
+    """What a result is kept under: a hash of all that it depends on, or None where that is unknown."""
+    if planned.oracle is None or planned.skip or planned.data is not None or not planned.address:
+        return None
+    if planned.device != "cpu" or planned.operation is None:
+        return None
+    try:
+        files = sources(planned.operation)
+    except Unknowable:
+        return None
+    oracle = planned.oracle
+    parts = (_FORMAT, planned.id, planned.profile, planned.seed, oracle.name, oracle.framework)
+    facts = [repr(parts), _own(), *_versions(oracle.framework)]
+    facts += [f"{file}:{_digest(file)}" for file in files]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def sources(operation: Operation) -> tuple[Path, ...]:
+    """Every file that is not installed on which an operation depends.
+
+    Raises:
+        Unknowable: Where a part of it has no file, or the file reads something unnamed.
+    """
+    found: set[Path] = set()
+    for file in set(_files(operation)):
+        found.update(dependencies(file))
+    return tuple(sorted(found))
+
+
+def _files(operation: Operation) -> Iterator[Path]:
+    """The files in which an operation, its links and their functions were written."""
+    address = getattr(operation, "address", "")
+    if "::" in address:
+        yield Path(address.partition("::")[0]).resolve()
+    nodes: Any = getattr(operation, "nodes", ())
+    for node in nodes:
+        yield from _files(node.call.operation)
+    forward: Any = getattr(operation, "forward", None)
+    if isinstance(forward, Operation):
+        yield from _files(forward)
+    elif forward is not None:
+        yield from _file_of(forward)
+    if operation.location is not None:
+        yield from _named(operation.location.file)
+    for function in operation.native.values():
+        yield from _file_of(function)
+
+
+def _file_of(function: Callable[..., Any]) -> Iterator[Path]:
+    code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
+    if code is not None:  # a function in C belongs to an installed package, whose version counts
+        yield from _named(code.co_filename)
+
+
+def _named(file: str) -> Iterator[Path]:
+    path = Path(file)
+    if not path.is_file():
+        raise Unknowable(f"{file} is no file")
+    installed = "site-packages" in path.parts or path.resolve().is_relative_to(_PACKAGE)
+    if not installed or path.parent.name == "_specs":
+        yield path.resolve()
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@cache
+def _own() -> str:
+    """The source of gradcheck itself: its version alone would not change while one works on it."""
+    files = sorted(p for p in _PACKAGE.rglob("*.py") if "_specs" not in p.parts)
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(file.read_bytes())
+    return whole.hexdigest()
+
+
+@cache
+def _versions(framework: str) -> tuple[str, ...]:
+    names = dict.fromkeys((*_ALWAYS, *_DISTRIBUTIONS.get(framework, (framework,))))
+    machine = (platform.python_version(), platform.machine(), platform.system())
+    return (*machine, *(f"{n}=={v}" for n in names if (v := _version(n))))
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
