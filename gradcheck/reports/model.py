@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gradcheck.errors import UsageError, VerificationFailed
+from gradcheck.reports.gaps import OPEN, Gap
 from gradcheck.reports.strict import decode, encode
 
 SCHEMA = 1
@@ -56,6 +57,9 @@ class Counterexample:
         snippet: Python that reproduces it.
         dtype: The dtype in which they were compared.
         location: The spec's "file:line", where it is known.
+        letters: The letters of the output and those of the input, in the order of `gaps`.
+        gaps: |claim − oracle| of every entry as nested lists, where there are few enough.
+        fault: What is wrong where that is no entry's value: a shape, a dtype, a second call.
     """
 
     sizes: dict[str, int]
@@ -70,11 +74,14 @@ class Counterexample:
     snippet: str = ""
     dtype: str = "float64"
     location: str | None = None
+    fault: str = ""
+    letters: list[list[str]] = field(default_factory=list)
+    gaps: Any = None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The counterexample that `to_json` wrote, with NaN and infinities restored."""
-        floats = ("inputs", "params", "claim_value", "oracle_value", "bound", "patterns")
+        floats = ("inputs", "params", "claim_value", "oracle_value", "bound", "patterns", "gaps")
         known = _known(cls, data)
         return cls(**{key: decode(v) if key in floats else v for key, v in known.items()})
 
@@ -104,7 +111,13 @@ class Check:
         kinks: Examples at a kink, where any element of the subdifferential is right; counted apart.
         apart: Examples that could not be compared, by the reason ("the forward is not finite").
         false_accept: A bound on the probability that an exact oracle accepted a wrong claim.
+        cached: Whether it is the kept result of an earlier run with the same key.
         exercised: How often the search drew each kind of difficulty (zeros, ties, size 0...).
+        never: The kinds that apply to the inputs and that no example had.
+        accuracy: The largest errors in units in the last place: "ulp" of the entry itself, and "ulp of
+            Σ|terms|"; of opaque rules only.
+        probes: The number of cotangents with which large shapes were probed.
+        detects: The smallest error in a single entry that those probes would have seen.
     """
 
     claim: str
@@ -127,7 +140,12 @@ class Check:
     kinks: int = 0
     apart: dict[str, int] = field(default_factory=dict)
     false_accept: float | None = None
+    cached: bool = False
     exercised: dict[str, int] = field(default_factory=dict)
+    never: list[str] = field(default_factory=list)
+    accuracy: dict[str, float] = field(default_factory=dict)
+    probes: int = 0
+    detects: float | None = None
 
     def __post_init__(self) -> None:
         self.verdict = Verdict(self.verdict)  # a plain string compares equal, but is not identical
@@ -139,12 +157,24 @@ class Check:
             return self.examples > 0
         return self.verdict in (Verdict.PROVED, Verdict.IDENTITY)
 
+    def plot(self) -> Any:
+        """|claim − truth| of a refuted check over its indices, as a matplotlib figure.
+
+        Raises:
+            UsageError: Where there is nothing to draw.
+            MissingBackend: Where matplotlib, of the extra "plot", is not installed.
+        """
+        from gradcheck.reports.heatmap import heatmap
+
+        return heatmap(self)
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The check that `to_json` wrote."""
         known = _known(cls, data)
-        for key in ("worst", "seconds", "diagnosis"):
-            known[key] = decode(known.get(key, getattr(cls, key)))
+        for key in ("worst", "seconds", "diagnosis", "accuracy", "detects"):
+            if key in known:
+                known[key] = decode(known[key])
         if known.get("counterexample") is not None:
             known["counterexample"] = Counterexample.from_dict(known["counterexample"])
         return cls(**known)
@@ -162,6 +192,8 @@ class Report:
         interrupted: Whether it was stopped before its end.
         notes: What a reader should know, such as which oracles are not installed.
         problems: What was required and is absent; any of them makes the run incomplete.
+        formulas: For each claim ("softmax, z") the claimed derivative as LaTeX.
+        gaps: What the project declares to be unverified; those that are open excuse it.
     """
 
     checks: list[Check] = field(default_factory=list)
@@ -171,6 +203,8 @@ class Report:
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    formulas: dict[str, str] = field(default_factory=dict)
 
     def counts(self) -> dict[Verdict, int]:
         """How many checks got each verdict, those that occur, in the order of `Verdict`."""
@@ -215,13 +249,41 @@ class Report:
         return EXIT_INCOMPLETE if self._incomplete() else EXIT_OK
 
     def _incomplete(self) -> bool:
-        """Whether nothing was checked, or something is uncovered, missing or absent."""
-        if not self.checks or self.problems or not all(self.claims().values()):
+        """Whether nothing was verified, or something is uncovered, missing or absent."""
+        if self.problems or not any(check.supports for check in self.checks):
             return True
-        return any(
-            check.verdict is Verdict.MISSING or (check.required and not check.supports)
+        return bool(self.not_verified())
+
+    def not_verified(self) -> list[Check]:
+        """The checks that leave the run incomplete, unless a known gap excuses them.
+
+        They are those that are missing or required, and all of a claim that nothing supports.
+        """
+        labels = self.labels()
+        supported = {
+            (labels[check.claim, check.address], check.input)
             for check in self.checks
-        )
+            if check.supports
+        }
+        found = []
+        for check in self.checks:
+            if check.supports or check.verdict is Verdict.REFUTED:
+                continue
+            bare = (labels[check.claim, check.address], check.input) not in supported
+            wanting = check.required or check.verdict is Verdict.MISSING
+            if (bare and not self.excuse(check)) or (
+                wanting and not self.excuse(check, check.oracle)
+            ):
+                found.append(check)
+        return found
+
+    def excuse(self, check: Check, oracle: str = "") -> Gap | None:
+        """The open gap that speaks of a claim, or of one oracle's say on it where that is named."""
+        for gap in self.gaps:
+            known = gap.state == OPEN and gap.names(check.claim, homes(check), check.input)
+            if known and gap.oracle in ("", oracle):
+                return gap
+        return None
 
     def raise_on_failure(self) -> None:
         """Raise `VerificationFailed`, whose text is the report, unless the report is ok."""
@@ -250,7 +312,13 @@ class Report:
         known = _known(cls, data)
         known["seconds"] = decode(known.get("seconds", 0.0))
         known["checks"] = [Check.from_dict(check) for check in known.get("checks", [])]
+        known["gaps"] = [Gap.from_dict(gap) for gap in known.get("gaps", [])]
         return cls(**known)
+
+    def _repr_html_(self) -> str:
+        from gradcheck.reports.notebook import notebook_html
+
+        return notebook_html(self)
 
     def __str__(self) -> str:
         from gradcheck.reports.text import plain
@@ -265,6 +333,14 @@ def short(address: str) -> str:
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
     return f"{path}{colons}{name}" if colons else address
+
+
+def homes(check: Check) -> tuple[str, ...]:
+    """Where a check's claim is written: its address, that relative to the working folder, the file."""
+    if not check.address:
+        return ()
+    near = short(check.address)
+    return check.address, near, near.partition("::")[0]
 
 
 def _covered(checks: list[Check]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.reports import numbers
+from gradcheck.reports.diagnosis import diagnosis_lines, patterns_told
 from gradcheck.reports.model import Check, Counterexample, Report, Verdict, short
 from gradcheck.reports.table import oracle_name
 
@@ -21,6 +22,7 @@ class Refutation:
     title: str
     lines: list[str]
     snippet: str
+    check: Check
 
 
 def refutations(report: Report) -> list[Refutation]:
@@ -31,21 +33,41 @@ def refutations(report: Report) -> list[Refutation]:
         if check.verdict is Verdict.REFUTED:
             key = (labels[check.claim, check.address], check.input)
             groups.setdefault(key, []).append(check)
-    return [_refutation(label, checks) for (label, _), checks in groups.items()]
+    return [_refutation(label, checks) for (label, _), checks in _of_forwards(groups).items()]
+
+
+def _of_forwards(groups: dict[tuple[str, str], list[Check]]) -> dict[tuple[str, str], list[Check]]:
+    """A mistake of the forward refutes every claim about it: it is told once, for all inputs."""
+    kept: dict[tuple[str, str], list[Check]] = {}
+    for (label, name), checks in groups.items():
+        reasons = {check.reason for check in checks if check.counterexample is None}
+        whole = len(reasons) == 1 and all(check.counterexample is None for check in checks)
+        key = (label, f"forward: {reasons.pop()}" if whole and "" not in reasons else name)
+        kept.setdefault(key, []).extend(checks)
+    return kept
 
 
 def _refutation(label: str, checks: list[Check]) -> Refutation:
     shown = min(checks, key=_readability)
     found = shown.counterexample
-    place = (found.location if found else None) or short(shown.address)
-    title = f"Refuted: {label}, input {shown.input}" + (f" ({place})" if place else "")
-    lines = [_oracles(shown, checks)]
+    inputs = list(dict.fromkeys(check.input for check in checks))
+    place = _place(shown) or short(shown.address)
+    title = f"Refuted: {label}, {'input' if len(inputs) == 1 else 'inputs'} {', '.join(inputs)}" + (
+        f" ({place})" if place else ""
+    )
+    lines = diagnosis_lines(shown)
+    lines += [_oracles(shown, checks)] if not (found and found.fault) else []
     if found:
         lines += _counterexample(found, shown)
     if shown.reason:
         lines.append(shown.reason)
-    lines += [f"{key}: {value}" for key, value in (shown.diagnosis or {}).items()]
-    return Refutation(title, lines, found.snippet if found else "")
+    return Refutation(title, lines, found.snippet if found else "", shown)
+
+
+def _place(check: Check) -> str | None:
+    """The line of the term at fault, or else of the claim."""
+    known = (check.diagnosis or {}).get("location")
+    return str(known) if known else check.counterexample.location if check.counterexample else None
 
 
 def _readability(check: Check) -> tuple[bool, bool, int]:
@@ -70,7 +92,9 @@ def _who(checks: list[Check]) -> str:
         devices = runs.setdefault(oracle_name(check), {})
         devices.setdefault(check.device, []).append(check.dtype)
     where = {
-        oracle: "; ".join(f"{device} {', '.join(dtypes)}" for device, dtypes in devices.items())
+        oracle: "; ".join(
+            f"{device} {', '.join(dict.fromkeys(dtypes))}" for device, dtypes in devices.items()
+        )
         for oracle, devices in runs.items()
     }
     return ", ".join(f"{oracle} ({place})" for oracle, place in where.items())
@@ -80,9 +104,13 @@ def _counterexample(found: Counterexample, check: Check) -> list[str]:
     settings = {**found.sizes, **found.params}
     lines = [", ".join(f"{name} = {value}" for name, value in settings.items())]
     lines += [numbers.assignment(name, values) for name, values in found.inputs.items()]
+    if found.fault:
+        return [line for line in [*lines, found.fault] if line]
     claim, oracle = numbers.pair(found.claim_value, found.oracle_value)
     lines.append(f"{found.entry}: {check.kind} {claim}, {oracle_name(check)} {oracle}")
-    lines += [_gap(found), _patterns(found)]
+    known = (check.diagnosis or {}).get("patterns")
+    patterns = patterns_told(check) if known else _patterns(found, found.patterns)
+    lines += [_gap(found), patterns]
     return [line for line in lines if line]
 
 
@@ -100,14 +128,14 @@ def _gap(found: Counterexample) -> str:
     return f"the gap of {numbers.number(gap)} is {times} times what rounding can explain ({bound})"
 
 
-def _patterns(found: Counterexample) -> str:
+def _patterns(found: Counterexample, patterns: list[dict[str, Any]]) -> str:
     """Which index patterns are wrong and which are right, each in its own words."""
     parts = [
         f"{word} where {'; '.join(names)}"
         for word, wrong in (("wrong", True), ("right", False))
-        if (names := list(_named(found.patterns, wrong)))
+        if (names := list(_named(patterns, wrong)))
     ]
-    if {str(item["pattern"]) for item in found.patterns} == {"every entry"}:
+    if {str(item["pattern"]) for item in patterns} == {"every entry"}:
         return ""  # no two letters share an axis: there is no pattern to tell
     if not parts and found.pattern not in ("", "every entry"):
         parts = [f"wrong where {found.pattern}"]

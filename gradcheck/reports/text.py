@@ -30,7 +30,7 @@ def render(report: Report, console: Console | None = None) -> None:
     """Print the report on the console: coloured on a terminal, plain text anywhere else."""
     console = console or Console()
     if console.is_terminal:
-        _print(report, console)
+        print_report(report, console)
     else:
         console.out(plain(report), highlight=False)
 
@@ -39,7 +39,7 @@ def plain(report: Report) -> str:
     """The report without colours or control codes, prose at 100 columns or the table's width."""
     width = max(PLAIN_WIDTH, natural_width(report) if report.checks else 0)
     buffer = io.StringIO()
-    _print(report, plain_console(buffer, width))
+    print_report(report, plain_console(buffer, width))
     return stripped(buffer)
 
 
@@ -60,14 +60,14 @@ def _several(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _print(report: Report, console: Console) -> None:
+def print_report(report: Report, console: Console) -> None:
     """All sections in their order, those that have nothing to say left out."""
     for block in tabulate(report, console.width) if report.checks else ():
         console.print(block, highlight=False)
     for refutation in refutations(report):
         console.print()
         console.print(Text(refutation.title, "bold red"), highlight=False)
-        _paragraphs(refutation.lines, console)
+        _told(refutation.lines, console)
         if refutation.snippet:
             _code(refutation.snippet, console)
     _section("Established exactly", established(report), console)
@@ -75,6 +75,7 @@ def _print(report: Report, console: Console) -> None:
     _section("Not covered", uncovered(report), console)
     _section("Examples counted apart", counted_apart(report), console)
     _section("Required, but absent", report.problems, console)
+    _section("Known gaps", [str(gap) for gap in report.gaps], console)
     _section("Notes", report.notes, console)
     _closing(report, console)
 
@@ -84,6 +85,17 @@ def _section(title: str, lines: Sequence[str], console: Console) -> None:
         console.print()
         console.print(Text(title, "bold"), highlight=False)
         _paragraphs(lines, console)
+
+
+def _told(lines: Sequence[str], console: Console) -> None:
+    """What is known of a refutation: an edit in the colours of a diff."""
+    for line in lines:
+        text = Text(line)
+        before, arrow, _ = line.partition(" → ")
+        if arrow:
+            text.stylize("red", 0, len(before))
+            text.stylize("green", len(before) + len(arrow))
+        console.print(Padding(text, (0, 0, 0, 2)), highlight=False)
 
 
 def _paragraphs(lines: Sequence[str], console: Console) -> None:

