@@ -1,0 +1,1 @@
+"""Other people's layers in, verified rules out."""

@@ -1,0 +1,224 @@
+"""A spec or chain as a `torch.autograd.Function` whose backward pass is the derivation."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck import backends
+from gradcheck.errors import UsageError
+from gradcheck.layers.rules_out import Forwarded, RuleOut, check_float
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradcheck.operation import Operation
+
+
+def as_torch(target: Operation | str) -> TorchRule:
+    """A spec or chain as a torch function that is differentiated by its hand-derived rule.
+
+    The function takes tensors for the inputs, in order or by name, and the parameters by name; it works
+    in training loops beside any `torch.nn.Module`, on the device where the tensors lie. Only gradients
+    that are asked for are computed. It can be differentiated again (`create_graph=True`), forwards
+    (`torch.autograd.forward_ad`) and under `torch.func`: `grad`, `vmap`, `jvp`.
+
+    Args:
+        target: A spec, a chain, or the name of one as on the command line.
+
+    Returns:
+        A callable; its attribute `function` is the `torch.autograd.Function`.
+
+    Raises:
+        UsageError: Where a derivative is missing, naming it.
+    """
+    return TorchRule(RuleOut(target))
+
+
+class TorchRule:
+    """A function on tensors with a hand-derived backward pass; made by `as_torch`.
+
+    Attributes:
+        function: The `torch.autograd.Function`.
+        operation: The spec or chain.
+        framework: "torch".
+    """
+
+    framework = "torch"
+
+    def __init__(self, rule: RuleOut) -> None:
+        self.operation = rule.operation
+        self._rule = rule
+        self.function = _function_of(rule)
+        self.__name__ = self.function.__name__
+        self.__doc__ = rule.describe("torch", "torch.autograd.Function")
+
+    def __call__(self, *args: Any, **given: Any) -> Any:
+        """The result of the forward.
+
+        Raises:
+            UsageError: For a name that is unknown or missing, or a dtype that is not a float's.
+            ShapeError: For tensors that do not fit the axes.
+        """
+        arrays, params = self._rule.arguments(args, given)
+        tensors = _tensors(self._rule, arrays)
+        self._rule.check_shapes(tensors, params)
+        return self.function.apply(_Call(params), *tensors)[0]
+
+    def __repr__(self) -> str:
+        return f"<torch rule of {self.operation.name}>"
+
+
+@dataclass
+class _Call:
+    """What one call knows beside its tensors; the forward fills in what the backward pass needs."""
+
+    params: dict[str, Any]
+    sizes: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+    inner: tuple[str, ...] = ()
+
+
+class _Functional:
+    """The backend's operations, none of them in place: vmap cannot write into what it has not batched."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def add_diagonal(
+        self, out: Any, core: Any, letters_out: Sequence[str], letters_core: Sequence[str]
+    ) -> Any:
+        """`core` added where equal letters of `out` agree, into a new tensor."""
+        import torch
+
+        distinct = tuple(dict.fromkeys(letters_out))
+        core = torch.permute(core, [list(letters_core).index(s) for s in distinct])
+        if len(distinct) == len(letters_out):
+            return out + core
+        grids = torch.meshgrid(
+            *(torch.arange(n, device=core.device) for n in core.shape), indexing="ij"
+        )
+        where = tuple(grids[distinct.index(s)] for s in letters_out)
+        return torch.index_put(out, where, core, accumulate=True)
+
+
+def _tensors(rule: RuleOut, arrays: Sequence[Any]) -> list[Any]:
+    """Tensors of one floating point type; conversions are torch's own, and so are their gradients."""
+    import torch
+
+    tensors = [a if isinstance(a, torch.Tensor) else torch.as_tensor(np.asarray(a)) for a in arrays]
+    named = dict(zip(rule.inputs, tensors, strict=True))
+    for name in rule.wrt:
+        check_float(name, str(named[name].dtype).removeprefix("torch."), rule.operation)
+    _check_devices(rule, named)
+    floats = [t.dtype for n, t in named.items() if t.is_floating_point() and not rule.is_integer(n)]
+    dtype = functools.reduce(torch.promote_types, floats)
+    return [t if rule.is_integer(n) else t.to(dtype) for n, t in named.items()]
+
+
+def _check_devices(rule: RuleOut, named: Mapping[str, Any]) -> None:
+    places = {str(t.device): n for n, t in named.items()}
+    if len(places) > 1:
+        where = ", ".join(f"{n} on {d}" for d, n in places.items())
+        raise UsageError(
+            f"{rule.operation.name} got tensors on several devices ({where}); move them to one first"
+        )
+
+
+def _function_of(rule: RuleOut) -> Any:
+    """The `torch.autograd.Function` of a rule: its outputs are the result, then what else is kept.
+
+    torch's rule for functions that are to work under `torch.func` is that all tensors kept are inputs
+    or outputs. Those beside the result are marked as without derivative: where one is needed (in a
+    second differentiation) they are computed again from the inputs, so that it is theirs.
+    """
+    import torch
+
+    class Function(torch.autograd.Function):  # type: ignore[misc]
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(call: _Call, *arrays: Any) -> tuple[Any, ...]:
+            value, kept = _run(rule, call, arrays)
+            call.inner = tuple(n for n in rule.inner if isinstance(kept[n], torch.Tensor))
+            call.numbers = {n: v for n, v in kept.items() if not isinstance(v, torch.Tensor)}
+            return tuple(_own(t, arrays) for t in (value, *(kept[n] for n in call.inner)))
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+            ctx.call = call = inputs[0]
+            ctx.mark_non_differentiable(*output[1:])
+            ctx.set_materialize_grads(False)
+            arrays = dict(zip(rule.inputs, inputs[1:], strict=True))
+            saved = {n: a for n, a in arrays.items() if rule.inner or n in rule.mentioned}
+            if rule.operation.result in rule.mentioned:
+                saved[rule.operation.result] = output[0]
+            saved.update(zip(call.inner, output[1:], strict=True))
+            ctx.names = tuple(saved)
+            ctx.save_for_backward(*saved.values())
+            ctx.save_for_forward(*saved.values())
+
+        @staticmethod
+        def backward(ctx: Any, cotangent: Any, *_: Any) -> tuple[Any, ...]:
+            need = dict(zip(rule.inputs, ctx.needs_input_grad[1:], strict=True))
+            names = tuple(n for n in rule.wrt if need[n] and cotangent is not None)
+            found = {}
+            if names:
+                saved = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
+                again = torch.is_grad_enabled() or _moves(saved)
+                forwarded = _forwarded(rule, ctx.call, saved, again=again)
+                found = rule.backward(_ops(), forwarded, cotangent, names)
+            return (None, *(found.get(n) for n in rule.inputs))
+
+        @staticmethod
+        def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
+            saved = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
+            moving = {n: t for n, t in zip(rule.inputs, tangents, strict=True) if t is not None}
+            forwarded = _forwarded(rule, ctx.call, saved, again=True)
+            moved = rule.tangent(_ops(), forwarded, {n: moving[n] for n in rule.wrt if n in moving})
+            return (moved, *(None for _ in ctx.call.inner))
+
+    Function.__name__ = Function.__qualname__ = f"{rule.operation.name}_by_hand"
+    return Function
+
+
+def _ops() -> Any:
+    return _Functional(backends.get("torch"))
+
+
+def _run(rule: RuleOut, call: _Call, arrays: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+    """The forward in torch."""
+    backend = backends.get("torch")
+    like = arrays[rule.inputs.index(rule.wrt[0])]
+    place = backend.dtype_of(like), backend.device_of(like)
+    value, forwarded = rule.forward(backend, *place, arrays, call.params)
+    call.sizes = forwarded.sizes
+    return value, forwarded.operands
+
+
+def _forwarded(rule: RuleOut, call: _Call, saved: Mapping[str, Any], *, again: bool) -> Forwarded:
+    """What the forward left; what is neither input nor result is computed again where it must move."""
+    operands = {**call.params, **call.numbers, **saved}
+    if again and call.inner:
+        _, fresh = _run(rule, call, [saved[n] for n in rule.inputs])
+        operands.update({n: fresh[n] for n in call.inner})
+    return Forwarded(operands, call.sizes)
+
+
+def _moves(saved: Mapping[str, Any]) -> bool:
+    """Whether a tensor carries a tangent of `torch.autograd.forward_ad`."""
+    from torch.autograd import forward_ad
+
+    return any(forward_ad.unpack_dual(t).tangent is not None for t in saved.values())
+
+
+def _own(value: Any, arrays: Sequence[Any]) -> Any:
+    """An output that is neither an input nor a view of one: a transpose is, for one."""
+    is_input = any(value is a for a in arrays)
+    return value.clone() if is_input or value._is_view() else value

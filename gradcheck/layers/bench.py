@@ -1,0 +1,274 @@
+"""A rule and its reference in one dtype on one device, evaluated at examples.
+
+What a rule may be off is derived, not chosen. Its author need not have evaluated the forward's
+derivative term by term, so its admissible error is that of a derivative of the forward, in whatever
+order it is computed: the carried derivative's bound, whose roundings are charged to the sum over
+paths. The rule has it once, the oracle once more. Only where the forward is known to a framework
+alone (`of={"torch": fn}`) nothing can be carried through it, and the error is measured instead
+(`gradcheck.layers.precision`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck.algebra.shapes import concrete_shape
+from gradcheck.checking import search
+from gradcheck.checking.problem import Evaluated
+from gradcheck.errors import GradcheckError, UsageError
+from gradcheck.layers import precision
+from gradcheck.layers.calling import Caller
+from gradcheck.layers.claimed import Claimed, by_columns, by_rows, names_of
+from gradcheck.layers.faults import Fault, structure
+from gradcheck.layers.raw import Contract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gradcheck.checking.search import Example
+    from gradcheck.layers.reference import Reference
+    from gradcheck.layers.rule import Rule
+    from gradcheck.oracles import Answer, Oracle
+    from gradcheck.running import Truth
+
+# The largest Jacobian that the search draws, in entries; sizes above it are left out of the pool.
+BUDGET = 10_000.0
+# The largest one that is compared entry by entry; beyond, by probes.
+DENSE = 250_000
+DENSE_ROWS = 2048
+
+
+@dataclass
+class Point:
+    """A rule at one example.
+
+    Attributes:
+        example: The inputs.
+        outputs: The values of the forward's outputs, in the dtype.
+        trouble: Why nothing can be compared here; empty if it can.
+        faults: What is wrong with the rule whatever its derivative is.
+        claimed: The Jacobians claimed.
+        truths: By input, the carried derivative of each output.
+        bounds: By input and output, on the error of an entry of a right Jacobian.
+        large: Whether it is too large to be compared entry by entry.
+        exercised: What the raw checks tried.
+    """
+
+    example: Example
+    outputs: list[np.ndarray] = field(default_factory=list)
+    trouble: str = ""
+    faults: list[Fault] = field(default_factory=list)
+    claimed: Claimed = field(default_factory=Claimed)
+    truths: dict[str, list[Truth | None]] = field(default_factory=dict)
+    bounds: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    large: bool = False
+    exercised: Counter[str] = field(default_factory=Counter)
+
+    def fault(self, name: str) -> Fault | None:
+        """The first fault that concerns an input."""
+        return next((f for f in self.faults if f.input in ("", name)), None)
+
+
+class Bench:
+    """A rule held against its reference in one dtype on one device.
+
+    Args:
+        rule: What is claimed.
+        reference: The forward.
+        dtype: The dtype of all arrays of the rule.
+        device: Where it runs.
+        seed: For the cotangents of the raw checks.
+    """
+
+    def __init__(
+        self, rule: Rule, reference: Reference, dtype: str, device: str, seed: int
+    ) -> None:
+        self.rule, self.reference, self.dtype, self.seed = rule, reference, dtype, seed
+        self.caller = Caller(rule, dtype, device)
+        self.device = device
+        self._points: dict[object, Point] = {}
+        self._shapes: dict[tuple[tuple[str, int], ...], float] = {}
+
+    # ------------------------------------------------------------------ examples
+
+    def cost(self, sizes: Mapping[str, int]) -> float:
+        """The number of entries of the Jacobian at these sizes, found by running the forward."""
+        key = tuple(sorted(sizes.items()))
+        if key not in self._shapes:
+            self._shapes[key] = self._entries(sizes)
+        return self._shapes[key]
+
+    def _entries(self, sizes: Mapping[str, int]) -> float:
+        shapes = {n: concrete_shape(d.shape, sizes) for n, d in self.rule.inputs.items()}
+        largest = max(math.prod(shapes[n]) for n in self.rule.differentiable)
+        if largest > BUDGET:
+            return float(largest)
+        whole = ("labels", "integers")
+        arrays = {
+            n: np.zeros(shapes[n], np.int64) if d.kind in whole else np.full(shapes[n], 0.5)
+            for n, d in self.rule.inputs.items()
+        }
+        params = {n: p.simplest() for n, p in self.rule.params.items()}
+        try:
+            with np.errstate(all="ignore"):
+                example = search.Example(arrays, params, dict(sizes))
+                outputs = self.reference.values(example, "float64")
+        except Exception:  # noqa: BLE001  these are no values of the domain: any may be refused
+            return float(largest * largest)
+        return float(largest * sum(o.size for o in outputs))
+
+    # ------------------------------------------------------------------ evaluating
+
+    def at(self, example: Example) -> Point:
+        """The rule at an example; evaluated once."""
+        key = example.key()
+        if key not in self._points:
+            self._points[key] = self.evaluate(example)
+        return self._points[key]
+
+    def evaluate(self, example: Example) -> Point:
+        """The rule at an example: raw checks, then Jacobians with their bounds."""
+        point = Point(example)
+        with np.errstate(all="ignore"):
+            point.trouble = self._values(point)
+            if point.trouble:
+                return point
+            if self.rule.forward is not None:
+                point.faults += self._own_forward(point)
+                if point.faults:
+                    return point
+            wide = max(example.inputs[n].size for n in self.rule.differentiable)
+            rows = sum(o.size for o in point.outputs)
+            point.large = wide * rows > DENSE or max(rows, wide) > DENSE_ROWS
+            if not rows or not sum(example.inputs[n].size for n in self.rule.differentiable):
+                return self._empty(point)
+            if not point.large:
+                self._claim(point)
+        return point
+
+    def _values(self, point: Point) -> str:
+        try:
+            point.outputs = self.reference.values(point.example, self.dtype, self.device)
+        except GradcheckError:
+            raise
+        except Exception as error:
+            if _is_numeric(error):
+                return f"the forward raises {type(error).__name__}: {error}"
+            raise
+        if not all(np.all(np.isfinite(o)) for o in point.outputs):
+            return "the forward is not finite"
+        return ""
+
+    def _empty(self, point: Point) -> Point:
+        """At size 0 only the structure of what comes back can be wrong."""
+        point.trouble = "the Jacobian has no entries"
+        rule, example = self.rule, point.example
+        if rule.vjp is None:
+            return point
+        shapes = [example.inputs[n].shape for n in rule.differentiable]
+        vectors = [self.caller.array(np.ones(o.shape)) for o in point.outputs]
+        try:
+            raw = self.caller.pull(vectors, self.caller.arrays(example), example.params)
+        except Exception as error:  # noqa: BLE001  a rule may raise anything
+            point.trouble = f"the rule raises {type(error).__name__} at size 0"
+            return point
+        point.faults = structure(raw, rule.differentiable, shapes, self.caller, what="gradient")
+        return point
+
+    def _own_forward(self, point: Point) -> list[Fault]:
+        """What a layer's own forward computes that the reference does not."""
+        example = point.example
+        values = self.caller.forward(self.caller.arrays(example), example.params)
+        names = names_of(self.rule.outputs, len(point.outputs))
+        if len(values) != len(point.outputs):
+            text = f"the layer gives {len(values)} outputs, `of` gives {len(point.outputs)}"
+            return [Fault("forward", "", text)]
+        for name, theirs, k in zip(names, values, range(len(values)), strict=True):
+            exact, error = precision.output_bound(self.reference, example, k, self.dtype)
+            if theirs.shape != exact.shape:
+                text = f"the layer gives {name} the shape {theirs.shape}, `of` gives {exact.shape}"
+                return [Fault("forward", "", text)]
+            off = ~(np.abs(theirs - exact) <= 2 * error) & ~(theirs == exact)
+            if off.any():
+                place = tuple(int(i) for i in np.argwhere(off)[0])
+                at = f"{name}[{','.join(map(str, place))}]" if place else name
+                text = (
+                    f"the layer computes another function than `of`: {at} is {theirs[place]:.6g}, and "
+                    f"{exact[place]:.6g} according to `of`"
+                )
+                return [Fault("forward", "", text)]
+        return []
+
+    def _claim(self, point: Point) -> None:
+        example, shapes = point.example, [o.shape for o in point.outputs]
+        build = by_rows if self.rule.vjp is not None else by_columns
+        point.claimed = build(self.caller, example, shapes)
+        point.faults += point.claimed.faults
+        for name in self.rule.differentiable:
+            truths = [
+                self.reference.truth(example, name, k, self.dtype, o.size)
+                for k, o in enumerate(point.outputs)
+            ]
+            point.truths[name] = truths
+            point.bounds[name] = [
+                t.error if t is not None else precision.measured(self, example, name, k)
+                for k, t in enumerate(truths)
+            ]
+        if self.rule.rounding is not None:
+            self._widen(point, self.rule.rounding)
+        if not point.faults:
+            contract = Contract(
+                self.caller,
+                example,
+                shapes,
+                point.claimed,
+                point.bounds,
+                names_of(self.rule.outputs, len(shapes)),
+                self.seed,
+            )
+            point.faults += contract.run()
+            point.exercised = contract.exercised
+
+    def _widen(self, point: Point, rounding: Callable[..., Any]) -> None:
+        """Add to the bounds what the adapter's way of reading the gradients may be off."""
+        arrays = self.caller.arrays(point.example)
+        with self.caller.scope():
+            extra = rounding(arrays, dict(point.example.params))
+        for name, more in zip(self.rule.differentiable, extra, strict=True):
+            point.bounds[name] = [b + np.asarray(more, np.float64) for b in point.bounds[name]]
+
+    # ------------------------------------------------------------------ for the comparison
+
+    def evaluated(self, point: Point, name: str, output: int) -> Evaluated:
+        """One Jacobian of the point, as the comparison takes it."""
+        truth = point.truths[name][output]
+        value = point.outputs[output]
+        return Evaluated(
+            point.example,
+            point.claimed.jacobians[name][output],
+            point.bounds[name][output],
+            [],
+            truth,
+            truth.outputs[output] if truth is not None else (value, np.zeros(value.shape)),
+        )
+
+    def ask(
+        self, oracle: Oracle, example: Example, name: str, output: int, dtype: str | None = None
+    ) -> Answer:
+        """What an oracle says: in float64, at the inputs as the dtype has them."""
+        wanted = dtype or "float64"
+        question = self.reference.question(oracle, example, name, output, wanted)
+        device = self.device if oracle.framework not in ("numpy", "autograd") else "cpu"
+        return oracle.ask(question, device)
+
+
+def _is_numeric(error: Exception) -> bool:
+    """Whether a forward refuses these numbers or sizes, rather than being broken."""
+    kinds = (ValueError, ZeroDivisionError, IndexError, ArithmeticError)
+    own = isinstance(error, kinds) or type(error).__name__.lstrip("_") == "LinAlgError"
+    return own and not isinstance(error, UsageError)

@@ -1,0 +1,144 @@
+"""What can be wrong with a rule before any number is compared, and how to say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck import backends
+from gradcheck.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradcheck.layers.calling import Caller
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong whatever the derivative is.
+
+    Attributes:
+        kind: count, none, type, shape, dtype, raises, linearity, repeat, mutation, layout,
+            aliasing, missing cotangent, adjoint, or forward.
+        input: The input whose gradient is concerned; "" for all of them.
+        text: What was expected, what came, and what to write instead.
+        edit: What would mend it, where that is plain.
+    """
+
+    kind: str
+    input: str
+    text: str
+    edit: str = ""
+
+
+def structure(
+    raw: Any, names: Sequence[str], shapes: Sequence[tuple[int, ...]], caller: Caller, *, what: str
+) -> list[Fault]:
+    """What is wrong with the number, types, shapes and dtypes of what a rule returned.
+
+    Args:
+        raw: The tuple that the rule's adapter hands on, or a fault that the adapter found.
+        names: What each member belongs to: inputs for a vjp, outputs for a jvp.
+        shapes: The shape that each should have.
+        caller: Knows the dtype and the framework.
+        what: "gradient" or "tangent".
+    """
+    if isinstance(raw, Fault):  # an adapter found it on the way
+        return [raw]
+    found = tuple(raw) if isinstance(raw, tuple | list) else (raw,)
+    if len(found) != len(names):
+        return [_count(found, names, what)]
+    faults = []
+    for item, name, shape in zip(found, names, shapes, strict=True):
+        fault = _member(item, name, shape, caller, what)
+        if fault is not None:
+            faults.append(fault)
+    return faults
+
+
+def _count(found: Sequence[Any], names: Sequence[str], what: str) -> Fault:
+    listed = ", ".join(names)
+    one = f"one {what} for each of {listed}" if len(names) > 1 else f"one {what}, for {listed}"
+    return Fault(
+        "count",
+        "",
+        f"the rule returned {len(found)} {what}{'' if len(found) == 1 else 's'}, but must return "
+        f"{one}; an input without a derivative is declared constant(...)",
+        f"return {len(names)} {what}{'' if len(names) == 1 else 's'}",
+    )
+
+
+def _member(
+    item: Any, name: str, shape: tuple[int, ...], caller: Caller, what: str
+) -> Fault | None:
+    rule = caller.rule
+    if item is None:
+        return Fault(
+            "none",
+            name,
+            f"the {what} of {name} is None; return zeros of shape {shape} where it is zero, or "
+            f"declare {name} constant(...) if no derivative is meant",
+        )
+    try:
+        owner = backends.of(item).name
+    except UsageError:
+        return Fault("type", name, f"the {what} of {name} is a {type(item).__name__}, no array")
+    own = {rule.framework, "numpy"} if rule.framework == "autograd" else {rule.framework}
+    if owner not in own and not np.isscalar(item):
+        return Fault(
+            "type", name, f"the {what} of {name} is an array of {owner}, not of {rule.framework}"
+        )
+    came = tuple(int(n) for n in getattr(item, "shape", np.shape(item)))
+    if rule.raw and came != shape:
+        return _shape(came, name, shape, what)
+    return _dtype(item, name, caller, what) if rule.raw and rule.strict_dtype else None
+
+
+def _shape(came: tuple[int, ...], name: str, shape: tuple[int, ...], what: str) -> Fault:
+    hint = summed(came, shape)
+    if not hint and came == shape[::-1]:
+        hint = "transpose it"
+    text = f"the {what} of {name} has shape {came}, but {name} has shape {shape}"
+    if hint.startswith("sum"):
+        text += f": {name} was broadcast, so {hint}"
+    elif hint:
+        text += f": {hint}"
+    return Fault("shape", name, text, hint)
+
+
+def summed(came: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Which axes to sum to get from one shape to the other; "" where no sum does it."""
+    extra = len(came) - len(shape)
+    if extra < 0:
+        return ""
+    inner = came[extra:]
+    kept = [extra + i for i, (a, b) in enumerate(zip(inner, shape, strict=True)) if a != b]
+    if any(shape[i - extra] != 1 for i in kept):
+        return ""
+    parts = []
+    if extra:
+        parts.append(f"sum over {_axes(range(extra))}")
+    if kept:
+        parts.append(f"sum over {_axes(kept)} with keepdims=True")
+    return " and ".join(parts)
+
+
+def _axes(axes: Any) -> str:
+    listed = list(axes)
+    return f"axis {listed[0]}" if len(listed) == 1 else f"the axes {tuple(listed)}"
+
+
+def _dtype(item: Any, name: str, caller: Caller, what: str) -> Fault | None:
+    came = caller.dtype_of(item)
+    if came == caller.dtype:
+        return None
+    return Fault(
+        "dtype",
+        name,
+        f"the {what} of {name} is {came}, but {name} is {caller.dtype}; compute in the dtype of the "
+        "inputs, or cast the result to it",
+        f"cast to {caller.dtype}",
+    )

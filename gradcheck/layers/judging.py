@@ -1,0 +1,152 @@
+"""One oracle against a rule at one point: `checking.compare`, and what a low precision adds to it.
+
+In float16 and bfloat16 the derived bound is often wider than the derivative itself (a softmax of three
+entries in bfloat16: 1.2 times the largest entry). It still refutes what exceeds it, but agreement within
+it says nothing. There a rule agrees where it is no further from the derivative in float64 than twice
+what the framework's own derivative in the same dtype is at its worst entry; between the two measures
+the example counts as weak. Where the derived bound is infinite, because some order of the same operations
+overflows, a rule that has lost its largest entries altogether is refuted if the framework's derivative in
+the same dtype has them (`precision.lost`): a count that overflows, say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck.checking.compare import Comparison, compare
+from gradcheck.layers import precision
+from gradcheck.oracles.differences import differences
+from gradcheck.running import format_of
+
+if TYPE_CHECKING:
+    from gradcheck.layers.bench import Bench, Point
+    from gradcheck.oracles import Answer, Oracle
+
+
+@dataclass
+class Judged:
+    """A rule against an oracle at one point, for one output.
+
+    Attributes:
+        output: The place of the output.
+        comparison: What the comparison found.
+        answer: What the oracle said.
+    """
+
+    output: int
+    comparison: Comparison
+    answer: Answer
+
+
+def judge(bench: Bench, point: Point, name: str, oracle: Oracle) -> list[Judged]:
+    """The rule's Jacobians with respect to an input against an oracle, one an output."""
+    native = oracle.name == "native"
+    return [
+        _judged(bench, point, name, oracle, k)
+        for k in range(1 if native else len(point.outputs))
+        if point.outputs[k].dtype.kind == "f"
+    ]
+
+
+def _judged(bench: Bench, point: Point, name: str, oracle: Oracle, output: int) -> Judged:
+    answer = bench.ask(oracle, point.example, name, output)
+    evaluated = bench.evaluated(point, name, output)
+    # The oracle's value is of float64; the forward's bound is that of the dtype.
+    compared = compare(evaluated, answer, bench.dtype, native=oracle.name == "native")
+    if compared.refutes and compared.kind != "forward":
+        compared = _forgiven(bench, point, name, oracle, output, compared, answer)
+    size = np.abs(np.asarray(answer.jacobian, np.float64))
+    if compared.weak and not compared.skipped and size.size:
+        compared = replace(compared, weak=_is_weak(size, compared, bench.dtype))
+    if (
+        compared.weak
+        and bench.dtype in precision.LOW
+        and not compared.refutes
+        and not compared.kinks
+    ):
+        compared = _as_good_as_own(bench, point, name, oracle, output, compared, answer)
+    return Judged(output, compared, answer)
+
+
+def _as_good_as_own(
+    bench: Bench, point: Point, name: str, oracle: Oracle, output: int,
+    compared: Comparison, answer: Answer,
+) -> Comparison:  # fmt: skip
+    """The comparison by the error of the framework's own derivative in the dtype, where that is met."""
+    claim = point.claimed.jacobians[name][output]
+    truth = np.asarray(answer.jacobian, np.float64).reshape(claim.shape)
+    own = precision.native_error(bench, oracle, point.example, name, output, truth)
+    if own is None or not own.size or not np.isfinite(truth).all():
+        return compared
+    unit = format_of(bench.dtype).unit
+    tolerance = 2 * float(own.max()) + unit * np.abs(truth)
+    with np.errstate(all="ignore"):
+        gap = np.abs(claim - truth)
+        gap[np.isnan(gap)] = np.inf
+    if not bool((gap <= tolerance).all()):
+        lost = ~np.isfinite(compared.tolerance) & precision.lost(gap, truth, float(own.max()))
+        if not lost.any():
+            return compared
+        ratio = np.where(lost, gap / tolerance, 0.0)
+        return replace(compared, wrong=lost, ratio=ratio, tolerance=tolerance, weak=False)
+    zero, ones = np.abs(truth) > tolerance, np.abs(truth - 1) > tolerance
+    measured = replace(
+        compared, tolerance=tolerance, notices_zero=bool(zero.any()), notices_ones=bool(ones.any())
+    )
+    return replace(measured, weak=_is_weak(np.abs(truth), measured, bench.dtype))
+
+
+def _is_weak(size: Any, compared: Comparison, dtype: str) -> bool:
+    """Whether the bound swallows even the largest entry, by the measure of the dtype."""
+    limit = precision.weak_from(dtype)
+    tolerance = np.broadcast_to(compared.tolerance, size.shape)
+    place = np.unravel_index(int(np.argmax(size)), size.shape)
+    if size[place] == 0:
+        return bool(tolerance.max() > limit)
+    return bool(tolerance[place] > limit * size[place])
+
+
+def _forgiven(
+    bench: Bench, point: Point, name: str, oracle: Oracle, output: int,
+    compared: Comparison, answer: Answer,
+) -> Comparison:  # fmt: skip
+    """What is not held against a rule: its dtype's own error, and a kink that nothing else shows."""
+    claim = point.claimed.jacobians[name][output]
+    truth = np.asarray(answer.jacobian, np.float64).reshape(claim.shape)
+    wrong = compared.wrong
+    if bench.dtype != "float64":
+        own = precision.native_error(bench, oracle, point.example, name, output, truth)
+        if own is not None:
+            with np.errstate(all="ignore"):
+                wrong = wrong & ~(np.abs(claim - truth) <= 2 * own)
+    kinks = compared.kinks
+    if point.truths[name][output] is None and bench.reference.forward is None and wrong.any():
+        confirmed = wrong & _confirmed(bench, point, name, output, claim, compared)
+        kinks += int((wrong & ~confirmed).sum())
+        wrong = confirmed
+    if wrong is compared.wrong:
+        return compared
+    ratio = np.where(wrong | ~compared.wrong, compared.ratio, 0.0)
+    kind = compared.kind if wrong.any() else ""
+    return replace(compared, wrong=wrong, ratio=ratio, kinks=kinks, kind=kind)
+
+
+def _confirmed(
+    bench: Bench, point: Point, name: str, output: int, claim: Any, compared: Comparison
+) -> Any:
+    """Where differences of an opaque forward show a derivative, and the claim is not it.
+
+    Without a forward to carry the derivative through, nothing else tells a kink.
+    """
+    from gradcheck.oracles import Oracle
+
+    oracle = Oracle("differences", "numpy")
+    question = bench.reference.question(oracle, point.example, name, output, "float64")
+    value, error = differences(
+        question.forward, question.arrays, question.wrt, output=question.output
+    )
+    with np.errstate(all="ignore"):
+        return np.isfinite(error) & ~(np.abs(claim - value) <= error + compared.tolerance)

@@ -1,0 +1,292 @@
+"""From a refuting example to what a person reads: the smallest one, its worst entry, a snippet."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck.checking import search
+from gradcheck.checking.counterexample import literal
+from gradcheck.diagnosis.cases import OpaqueCase
+from gradcheck.layers.claimed import names_of
+from gradcheck.layers.judging import judge
+from gradcheck.reports.model import Check, Counterexample, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gradcheck.checking.search import Example, Search
+    from gradcheck.layers.bench import Bench, Point
+    from gradcheck.layers.faults import Fault
+    from gradcheck.layers.judging import Judged
+    from gradcheck.layers.probes import Probed
+    from gradcheck.layers.rule import Rule
+    from gradcheck.oracles import Oracle
+
+# How long shrinking and diagnosis of one refutation may take.
+_SHRINKING = 3.0
+_DIAGNOSIS = 1.5
+# How many of the other examples are shown to the diagnosis, right ones among them.
+_CASES = 8
+
+
+@dataclass
+class Refuter:
+    """Refutes the inputs of one rule in one dtype on one device.
+
+    Attributes:
+        bench: The rule and its reference.
+        examples: Those of the search.
+        strategy: What to shrink in; None for the user's own data.
+        seed: The seed of the search.
+        smallest: What was found, by input and kind; oracles that agree need not look again.
+    """
+
+    bench: Bench
+    examples: Sequence[Example]
+    strategy: Search | None
+    seed: int
+    smallest: dict[tuple[str, str], Example] = field(default_factory=dict)
+
+    def fault(self, check: Check, name: str, point: Point, fault: Fault) -> None:
+        """Refute by what is wrong whatever the derivative is."""
+
+        def fails(example: Example) -> bool:
+            found = self.bench.evaluate(example).fault(name)
+            return found is not None and found.kind == fault.kind
+
+        example = self._smaller(name, fault.kind, fails, point.example)
+        shown = self.bench.evaluate(example).fault(name) or fault
+        check.verdict = Verdict.REFUTED
+        check.counterexample = self._counterexample(check, name, example)
+        check.counterexample.fault = shown.text
+        check.diagnosis = {"kind": shown.kind, "message": headline(shown)}
+
+    def values(self, check: Check, name: str, point: Point, oracle: Oracle) -> None:
+        """Refute by the values of the Jacobian."""
+
+        def fails(example: Example) -> bool:
+            found = self.bench.evaluate(example)
+            if found.trouble or found.large or name not in found.claimed.jacobians:
+                return False
+            return any(j.comparison.refutes for j in judge(self.bench, found, name, oracle))
+
+        example = self._smaller(name, "values", fails, point.example)
+        shown = self.bench.evaluate(example)
+        judged = next(j for j in judge(self.bench, shown, name, oracle) if j.comparison.refutes)
+        check.verdict = Verdict.REFUTED
+        check.worst = judged.comparison.worst
+        if judged.comparison.kind == "forward":
+            check.reason = judged.comparison.skipped
+            check.diagnosis = {"kind": "forward", "message": _HEADLINES["forward"]}
+            return
+        if judged.comparison.kind == "overflow":
+            check.reason = "the claim overflows where the derivative is finite"
+        found = self._counterexample(check, name, example)
+        self._entry(found, shown, name, judged)
+        check.counterexample = found
+        check.diagnosis = self._diagnosis(name, oracle, judged, shown)
+
+    def probed(self, check: Check, name: str, point: Point, probed: Probed) -> None:
+        """Refute by probes of a large shape."""
+        assert probed.wrong is not None
+        which, index, place = probed.wrong
+        output = names_of(self.bench.rule.outputs, len(point.outputs))[which]
+        check.verdict, check.worst = Verdict.REFUTED, probed.worst
+        found = self._counterexample(check, name, point.example, whole=False)
+        found.entry = entry_text(output, index, name, place)
+        found.claim_value, found.oracle_value = probed.claim, probed.oracle
+        found.bound = probed.bound
+        check.counterexample = found
+        shapes = ", ".join(f"{n} {v.shape}" for n, v in point.example.inputs.items())
+        check.reason = f"found by signed probes of {shapes} and bisection"
+        if probed.blocks:
+            check.reason += f": {'; then '.join(probed.blocks)}"
+        check.diagnosis = {"kind": "none"}
+
+    # ------------------------------------------------------------------ the smallest example
+
+    def _smaller(
+        self, name: str, kind: str, fails: Callable[[Example], bool], known: Example
+    ) -> Example:
+        """The smallest failing example; the known one where looking for it goes wrong."""
+        remembered = self.smallest.get((name, kind))
+        try:
+            if remembered is not None and fails(remembered):
+                return remembered
+            if self.strategy is None:
+                return known
+            found = search.find_smallest(
+                self.strategy, fails, len(self.examples), self.seed, known, seconds=_SHRINKING
+            )
+        except Exception:  # noqa: BLE001  a rule may raise anything; the refutation stands
+            return known
+        self.smallest[name, kind] = found or known
+        return found or known
+
+    def _counterexample(
+        self, check: Check, name: str, example: Example, *, whole: bool = True
+    ) -> Counterexample:
+        rule = self.bench.rule
+        return Counterexample(
+            sizes=dict(example.sizes),
+            inputs={n: v.tolist() for n, v in example.inputs.items() if whole},
+            params=dict(example.params),
+            entry=f"the gradient of {name}",
+            claim_value=float("nan"),
+            oracle_value=float("nan"),
+            bound=0.0,
+            snippet=snippet(
+                rule, check, example if whole else None, self.seed, own=self.strategy is None
+            ),
+            dtype=check.dtype,
+            location=rule.location or None,
+        )
+
+    def _entry(self, found: Counterexample, point: Point, name: str, judged: Judged) -> None:
+        """The worst entry of the refuting comparison."""
+        comparison, output = judged.comparison, judged.output
+        claim = point.claimed.jacobians[name][output]
+        oracle = np.asarray(judged.answer.jacobian, np.float64).reshape(claim.shape)
+        rated = np.where(comparison.wrong, comparison.ratio, -1.0)
+        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(rated)), rated.shape))
+        split = point.outputs[output].ndim
+        label = names_of(self.bench.rule.outputs, len(point.outputs))[output]
+        found.entry = entry_text(label, place[:split], name, place[split:])
+        found.claim_value, found.oracle_value = float(claim[place]), float(oracle[place])
+        found.bound = float(np.broadcast_to(comparison.tolerance, claim.shape)[place])
+
+    # ------------------------------------------------------------------ what kind of error
+
+    def _diagnosis(self, name: str, oracle: Oracle, judged: Judged, shown: Point) -> dict[str, Any]:
+        """What `gradcheck.diagnosis.opaque` makes of it."""
+        from gradcheck.diagnosis.opaque import diagnose_opaque
+
+        start = time.perf_counter()
+        cases: list[OpaqueCase] = []
+        for example in self.examples:
+            if len(cases) >= _CASES or time.perf_counter() - start > _DIAGNOSIS:
+                break
+            point = self.bench.at(example)
+            if point.trouble or point.large or name not in point.claimed.jacobians:
+                continue
+            cases += [
+                self._case(point, name, j)
+                for j in judge(self.bench, point, name, oracle)
+                if j.output == judged.output and not j.comparison.skipped
+            ]
+        cases.append(self._case(shown, name, judged))
+        try:
+            return diagnose_opaque(cases, seconds=_DIAGNOSIS)
+        except Exception:  # noqa: BLE001  a refutation stands without a diagnosis
+            return {"kind": "none"}
+
+    def _case(self, point: Point, name: str, judged: Judged) -> OpaqueCase:
+        claim = point.claimed.jacobians[name][judged.output]
+        example, output = point.example, point.outputs[judged.output]
+        truth = np.asarray(judged.answer.jacobian, np.float64).reshape(claim.shape)
+        axes = ("",) * output.ndim + _axes(self.bench.rule, example, name)
+        return OpaqueCase(
+            claimed=claim,
+            true=truth,
+            split=output.ndim,
+            axes=_guessed(axes, claim.shape, example.sizes),
+            input=name,
+            inputs=example.inputs,
+            output=output,
+            params=example.params,
+            sizes=example.sizes,
+            dtype=self.bench.dtype,
+            tolerance=np.broadcast_to(judged.comparison.tolerance, claim.shape),
+            at_ones=claim.sum(axis=tuple(range(output.ndim))),
+        )
+
+
+_HEADLINES = {
+    "count": "the number of gradients is wrong",
+    "none": "a gradient is missing",
+    "type": "a gradient is no array of the framework",
+    "shape": "the shape is wrong",
+    "dtype": "the dtype is wrong",
+    "linearity": "not linear in the cotangent",
+    "repeat": "not the same on a second call",
+    "mutation": "an argument is written into",
+    "layout": "wrong for a cotangent that is not contiguous",
+    "aliasing": "wrong where one array stands in two slots",
+    "missing cotangent": "wrong where the cotangent of an output is left out",
+    "adjoint": "jvp and vjp contradict each other",
+    "forward": "the forward is another function",
+}
+
+
+def headline(fault: Fault) -> str:
+    """What is wrong in a few words, and what would mend it."""
+    words = _HEADLINES.get(fault.kind, fault.kind)
+    return f"{words}: {fault.edit}" if fault.edit else words
+
+
+def _axes(rule: Rule, example: Example, name: str) -> tuple[str, ...]:
+    from gradcheck.algebra.shapes import at_rank
+
+    shape = at_rank(rule.inputs[name].shape, example.rank or 0)
+    return tuple("" if axis.isdigit() or axis.startswith("?") else axis for axis in shape)
+
+
+def _guessed(
+    axes: tuple[str, ...], shape: tuple[int, ...], sizes: dict[str, int]
+) -> tuple[str, ...]:
+    """Names for the output's axes: that of the only axis of their size."""
+    found = []
+    for axis, size in zip(axes, shape, strict=True):
+        named = [n for n, s in sizes.items() if s == size and not n.startswith("#")]
+        found.append(axis or (named[0] if len(named) == 1 else ""))
+    return tuple(found)
+
+
+def entry_text(output: str, index: Sequence[int], name: str, place: Sequence[int]) -> str:
+    """`∂out[0,1]/∂z[0,0]`: an entry by its indices, counted from 0."""
+    above, below = (",".join(map(str, p)) for p in (index, place))
+    return f"∂{output}{f'[{above}]' if above else ''}/∂{name}{f'[{below}]' if below else ''}"
+
+
+def snippet(
+    rule: Rule, check: Check, example: Example | None, seed: int, *, own: bool = False
+) -> str:
+    """Python that runs the same comparison again.
+
+    Args:
+        rule: Knows how it was called.
+        check: Which oracle and dtype.
+        example: The counterexample; None for one too large to be written down.
+        seed: Of the search and the probes.
+        own: Whether the large example is the user's own data.
+    """
+    if not rule.call:
+        return ""
+    lines, data = [], "data=data, " if example is not None or own else ""
+    if example is not None:
+        values = {n: literal(v) for n, v in example.inputs.items()}
+        values.update({n: repr(v) for n, v in example.params.items()})
+        listed = ", ".join(f'"{n}": {text}' for n, text in values.items())
+        lines = [f"data = {{{listed}}}"]
+    elif own:
+        lines = ["# data: as you passed them"]
+    head = ["import numpy as np"] if any("np." in line for line in lines) else []
+    call = f'{rule.call}, oracles=["{check.oracle}"], dtypes=["{check.dtype}"], {data}seed={seed})'
+    return "\n".join([*head, *rule.imports, "", *lines, f"report = {call}", "print(report)"])
+
+
+def called(function: Any) -> tuple[str, str]:
+    """How a snippet names a user's function, and the line that imports it ("" where none can)."""
+    function = inspect.unwrap(function) if callable(function) else function
+    name = getattr(function, "__name__", "") or type(function).__name__
+    module = getattr(function, "__module__", "") or ""
+    plain = name.isidentifier() and getattr(function, "__qualname__", name) == name
+    known = plain and module not in ("", "__main__", "builtins")
+    return (name if name.isidentifier() else "rule"), (
+        f"from {module} import {name}" if known else ""
+    )

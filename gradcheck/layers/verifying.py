@@ -1,0 +1,459 @@
+"""`verify_rule`: somebody's derivative rule against every oracle of its forward.
+
+Each check looks at the rule raw first (`gradcheck.layers.faults`, `raw`): what is wrong there is wrong
+whatever the derivative is, and refutes every oracle's check alike. Then it compares numbers: entry by
+entry at small shapes, by signed probes at large ones.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck import backends
+from gradcheck.algebra.shapes import infer_sizes, rank_in
+from gradcheck.checking import search
+from gradcheck.checking.plan import canonical_devices, how_to_install, listed
+from gradcheck.checking.run import Tally, _reason
+from gradcheck.errors import GradcheckError, MissingBackend, UsageError
+from gradcheck.layers import precision
+from gradcheck.layers.bench import BUDGET, Bench
+from gradcheck.layers.claimed import names_of
+from gradcheck.layers.exercised import exercised, long_reduction, never, topped_up
+from gradcheck.layers.faults import structure
+from gradcheck.layers.judging import judge
+from gradcheck.layers.probes import Probed, Prober
+from gradcheck.layers.pullback import can
+from gradcheck.layers.reference import Reference, as_reference
+from gradcheck.layers.refuting import Refuter
+from gradcheck.layers.tangents import by_tangents
+from gradcheck.oracles import EXACT, ORACLES, Oracle, check_names, missing
+from gradcheck.reports.model import Check, Report, Verdict
+from gradcheck.running import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradcheck.checking.search import Example, Search
+    from gradcheck.layers.bench import Point
+    from gradcheck.layers.rule import Rule
+
+# Large examples cost what they cost: so many of them are looked at.
+_LARGE = 2
+# Differences run the forward for every entry: half of the examples, ten at least.
+_LAST_RESORT = 10
+
+
+@dataclass
+class Options:
+    """What was asked for, checked."""
+
+    oracles: tuple[str, ...]
+    explicit: bool
+    required: tuple[str, ...]
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    profile: search.Profile
+    seed: int
+    data: dict[str, Any] | None
+
+
+def verify_rule(
+    rule: Rule,
+    of: Any,
+    *,
+    oracles: Sequence[str] | str | None = None,
+    devices: Sequence[str] | str = ("cpu",),
+    dtypes: Sequence[str] | str = ("float64",),
+    profile: str = "standard",
+    seed: int = 0,
+    data: Mapping[str, Any] | None = None,
+    require: Sequence[str] | str = (),
+) -> Report:
+    """Hold a rule against every oracle of its forward.
+
+    Args:
+        rule: The rule, as an adapter made it.
+        of: The forward: `forward(xp, *inputs, **params)`, a spec, a chain, `{"torch": fn}`, or a
+            `Reference`.
+        oracles: Names of oracles; all that are installed by default.
+        devices: Where the rule runs, and the oracles that can.
+        dtypes: "float64", "float32", "float16", "bfloat16".
+        profile: "quick", "standard" or "thorough".
+        seed: The same seed gives the same examples and probes.
+        data: Your own arrays and parameters by name, instead of drawn examples.
+        require: Oracles whose checks must succeed for the report to be ok.
+
+    Raises:
+        UsageError: For an unknown oracle, device, dtype, profile or input.
+        SpecError: For a domain or a condition that is not understood.
+    """
+    start = time.perf_counter()
+    options = _options(oracles, devices, dtypes, profile, seed, data, require)
+    reference = of if isinstance(of, Reference) else as_reference(of, rule.inputs, rule.params)
+    report = Report(seed=seed, profile=options.profile.name)
+    for device in options.devices:
+        for dtype in options.dtypes:
+            _Session(rule, reference, options, dtype, device).fill(report)
+    _note(report, rule, options)
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def _options(
+    oracles: Any, devices: Any, dtypes: Any, profile: str, seed: int, data: Any, require: Any
+) -> Options:
+    required = check_names(listed(require))
+    named = check_names(listed(oracles)) if oracles is not None else ORACLES
+    kinds = listed(dtypes)
+    for dtype in kinds:
+        if dtype not in FORMATS:
+            raise UsageError(f"unknown dtype {dtype!r}; known are {', '.join(FORMATS)}")
+    if not kinds:
+        raise UsageError('no dtype was named; write dtypes=["float64"]')
+    return Options(
+        tuple(dict.fromkeys([*named, *required])),
+        oracles is not None,
+        required,
+        canonical_devices(listed(devices)),
+        kinds,
+        search.profile_named(profile),
+        seed,
+        None if data is None else dict(data),
+    )
+
+
+def _note(report: Report, rule: Rule, options: Options) -> None:
+    """What was exercised and what never was, and which oracles are absent."""
+    done = [c for c in report.checks if c.exercised]
+    if done:
+        # Differences are asked about fewer examples; what the others had is what was tried.
+        most = max(done, key=lambda c: sum(c.exercised.values()))
+        shown = ", ".join(f"{name} {count}" for name, count in most.exercised.items())
+        left = f"; never: {', '.join(most.never)}" if most.never else ""
+        report.notes.append(f"exercised, {rule.name}: {shown}{left}")
+    report.notes.extend(_measures(report))
+    report.notes.extend(how_to_install(name) for name in missing(options.oracles))
+    for name in options.required:
+        if not any(c.oracle == name for c in report.checks):
+            report.problems.append(
+                f"the required oracle {name} has nothing to say about {rule.name}"
+            )
+
+
+def _measures(report: Report) -> list[str]:
+    """Accuracy and the power of probes, one line each."""
+    lines = []
+    for check in report.checks:
+        who = f"{check.input} by {check.oracle}, {check.dtype}"
+        if check.probes and check.detects is not None:
+            lines.append(
+                f"{who}: {check.probes} signed probes, seed {report.seed}; an error of "
+                f"{check.detects:.2g} in a single entry of the Jacobian would have been seen; "
+                f"{check.reason}"
+            )
+    seen = {(c.input, c.dtype): c.accuracy for c in report.checks if c.accuracy}
+    for (name, dtype), found in seen.items():
+        parts = ", ".join(f"{value:.2g} {unit}" for unit, value in found.items())
+        lines.append(f"accuracy of {name} in {dtype}: {parts}")
+    return lines
+
+
+@dataclass
+class _Session:
+    """All checks of a rule in one dtype on one device, which share their examples."""
+
+    rule: Rule
+    reference: Reference
+    options: Options
+    dtype: str
+    device: str
+    bench: Bench = field(init=False)
+    examples: list[Example] = field(init=False, default_factory=list)
+    strategy: Search | None = field(init=False, default=None)
+    accuracy: dict[str, precision.Accuracy] = field(init=False, default_factory=dict)
+
+    def fill(self, report: Report) -> None:
+        """Run every check and add it to the report."""
+        oracles = self._oracles()
+        skip = self._prepare()
+        if not skip:
+            refuter = Refuter(self.bench, self.examples, self.strategy, self.options.seed)
+        for name in self.rule.differentiable:
+            for oracle, why in oracles:
+                check = self._blank(name, oracle)
+                if skip or why:
+                    check.verdict, check.reason = skip or (Verdict.SKIPPED, why)
+                else:
+                    self._run(check, name, oracle, refuter)
+                report.checks.append(check)
+
+    def _oracles(self) -> list[tuple[Oracle, str]]:
+        """Those to be asked, each with the reason where it cannot be."""
+        names = [n for n in self.options.oracles if n not in EXACT]
+        found: list[tuple[Oracle, str]] = [(o, "") for o in self.reference.oracles(names)]
+        if self.options.explicit:
+            here = {o.name for o, _ in found}
+            found += [
+                (Oracle(n, "numpy"), self._why_not(n))
+                for n in self.options.oracles
+                if n not in here and n != "native"
+            ]
+        return found
+
+    def _why_not(self, name: str) -> str:
+        if name in EXACT:
+            return f"{name} needs a derivation; a rule is opaque"
+        if name in missing([name]):
+            return how_to_install(name)
+        return f"`of` has no forward for {name}; it has {', '.join(self.reference.own)}"
+
+    def _prepare(self) -> tuple[Verdict, str] | None:
+        """Set up the bench and draw the examples; why nothing can run, if nothing can."""
+        try:
+            if self.rule.dtypes is not None and self.dtype not in self.rule.dtypes:
+                return Verdict.SKIPPED, f"{self.rule.name} takes {', '.join(self.rule.dtypes)} only"
+            if self.dtype not in backends.get(self.rule.framework).dtypes:
+                return Verdict.SKIPPED, (
+                    f"{self.rule.framework} has no {self.dtype}; write the rule for torch or JAX "
+                    'arrays and say backend="torch"'
+                )
+            self.bench = Bench(
+                self.rule, self.reference, self.dtype, self.device, self.options.seed
+            )
+        except MissingBackend as error:
+            return Verdict.SKIPPED, str(error)
+        self._draw()
+        return None
+
+    def _draw(self) -> None:
+        options, rule = self.options, self.rule
+        if options.data is not None:
+            self.examples = [given(rule, options.data, self.dtype)]
+            return
+        where = list(dict.fromkeys([*rule.where, *self.reference.where]))
+        try:
+            self._drawn(where, BUDGET, options.profile.examples)
+        except UsageError as error:
+            if "the budget of" not in str(error):
+                raise
+            # Sizes written as numbers: large they are, and large they are checked.
+            self._drawn(where, float("inf"), _LARGE)
+
+    def _drawn(self, where: list[str], budget: float, count: int) -> None:
+        self.strategy = search.examples(
+            self.rule.inputs,
+            self.rule.params,
+            where=where,
+            profile=self.options.profile,
+            dtype=self.dtype,
+            seed=self.options.seed,
+            cost=self.bench.cost,
+            budget=budget,
+        )
+        self.examples = search.collect(self.strategy, count, self.options.seed)
+        if budget < float("inf"):
+            self.examples += long_reduction(self.strategy, self.rule, self.dtype, self.options.seed)
+            self.examples += topped_up(self.strategy, self.rule, self.examples, self.options.seed)
+
+    def _blank(self, name: str, oracle: Oracle) -> Check:
+        return Check(
+            claim=self.rule.name,
+            input=name,
+            oracle=oracle.name,
+            framework=oracle.framework if oracle.name == "native" else "",
+            device=self.device,
+            dtype=self.dtype,
+            verdict=Verdict.UNDECIDED,
+            address=self.rule.address,
+            kind=self.rule.kind,
+            required=oracle.name in self.options.required,
+        )
+
+    # ------------------------------------------------------------------ one check
+
+    def _run(self, check: Check, name: str, oracle: Oracle, refuter: Refuter) -> None:
+        start = time.perf_counter()
+        try:
+            self._check(check, name, oracle, refuter)
+        except MissingBackend as error:
+            check.verdict, check.reason = Verdict.SKIPPED, str(error)
+        except GradcheckError as error:
+            check.verdict, check.reason = Verdict.ERROR, str(error)
+        except Exception as error:  # noqa: BLE001  a user's rule or a framework may raise anything
+            check.verdict, check.reason = Verdict.ERROR, _reason(error)
+        check.seconds = time.perf_counter() - start
+
+    def _check(self, check: Check, name: str, oracle: Oracle, refuter: Refuter) -> None:
+        tally, points = Tally(), []
+        for number, example in enumerate(self.examples[: self._how_many(oracle)]):
+            point = self.bench.at(example)
+            points.append(point)
+            fault = point.fault(name)
+            if fault is not None:
+                check.examples = number + 1
+                refuter.fault(check, name, point, fault)
+                return
+            if point.trouble:
+                tally.skipped[point.trouble] += 1
+            elif point.large:
+                if self._probe(check, name, point, oracle, tally, refuter):
+                    return
+            elif self._compare(check, name, point, oracle, tally, refuter):
+                check.examples = number + 1
+                return
+        check.exercised = exercised(self.examples, points, self.dtype)
+        check.never = never(self.rule, check.exercised)
+        if name in self.accuracy:
+            check.accuracy = self.accuracy[name].as_dict()
+        conclude(tally, check)
+
+    def _how_many(self, oracle: Oracle) -> int:
+        total = len(self.examples)
+        return min(total, max(_LAST_RESORT, total // 2)) if oracle.last_resort else total
+
+    def _compare(
+        self, check: Check, name: str, point: Point, oracle: Oracle, tally: Tally, refuter: Refuter
+    ) -> bool:
+        """Entry by entry; whether it ends the check."""
+        try:
+            found = judge(self.bench, point, name, oracle)
+        except Exception as error:
+            if type(error).__name__.lstrip("_") != "LinAlgError":
+                raise
+            tally.skipped[f"{oracle.framework} raises LinAlgError"] += 1
+            return False
+        if any(j.comparison.refutes for j in found):
+            refuter.values(check, name, point, oracle)
+            return True
+        if oracle.last_resort and any(j.comparison.outliers for j in found):
+            tally.skipped["differences misjudge their own error"] += 1
+            return False
+        self._add(tally, name, point, found)
+        return False
+
+    def _add(self, tally: Tally, name: str, point: Point, found: list[Any]) -> None:
+        """One example, whose outputs count together: the worst of them, and whatever one notices."""
+        before = tally.agreed, tally.weak
+        for judged in found:
+            tally.add(judged.comparison)
+        agreed, weak = tally.agreed - before[0], tally.weak - before[1]
+        tally.agreed, tally.weak = before[0] + bool(agreed), before[1] + (not agreed and bool(weak))
+        if self.dtype == "float64":  # nothing wider to measure it by
+            return
+        accuracy = self.accuracy.setdefault(name, precision.Accuracy())
+        for judged in found:
+            claim = point.claimed.jacobians[name][judged.output]
+            truth = np.asarray(judged.answer.jacobian, np.float64).reshape(claim.shape)
+            if not judged.comparison.skipped and not judged.comparison.kinks:
+                paths = precision.paths(self.reference, point.example, name, judged.output)
+                accuracy.add(claim, truth, paths, self.dtype)
+
+    def _probe(
+        self, check: Check, name: str, point: Point, oracle: Oracle, tally: Tally, refuter: Refuter
+    ) -> bool:
+        """By signed probes; whether it ends the check."""
+        if not can(oracle.framework) or oracle.name in ("native", "differences"):
+            tally.skipped[f"{oracle.name} cannot be asked about so large a shape"] += 1
+            return False
+        fault = probe_structure(self.bench, point, name)
+        if fault is not None:
+            point.faults.append(fault)
+            refuter.fault(check, name, point, fault)
+            return True
+        found = self._probed(point, name, oracle)
+        tally.skipped.update({found.trouble: 1} if found.trouble else {})
+        if found.wrong is not None:
+            refuter.probed(check, name, point, found)
+            return True
+        if found.weak and not found.trouble:
+            tally.weak += 1
+        elif not found.trouble:
+            tally.agreed += 1
+            tally.worst = max(tally.worst, found.worst)
+            tally.zero |= found.zero
+            tally.ones |= found.ones
+            tally.kinks += found.kinks
+            check.probes += found.probes
+            check.detects = max(check.detects or 0.0, found.detects)
+            check.reason = f"predicted {found.predicted:.2g} s, took {found.seconds:.2g} s"
+        return False
+
+    def _probed(self, point: Point, name: str, oracle: Oracle) -> Probed:
+        if self.rule.vjp is None:
+            return by_tangents(self.bench, point, name, oracle, self.options.seed)
+        return Prober(self.bench, point, name, oracle, self.options.seed).run()
+
+
+def probe_structure(bench: Bench, point: Point, name: str) -> Any:
+    """The structure of what comes back at a large shape: one call tells."""
+    caller, example, rule = bench.caller, point.example, bench.rule
+    inputs = [example.inputs[n].shape for n in rule.differentiable]
+    outputs = [o.shape for o in point.outputs]
+    if rule.vjp is not None:
+        vectors = [caller.array(np.zeros(s)) for s in outputs]
+        raw = caller.pull(vectors, caller.arrays(example), example.params)
+        found = structure(raw, rule.differentiable, inputs, caller, what="gradient")
+        return next((f for f in found if f.input in ("", name)), None)
+    vectors = [caller.array(np.zeros(s)) for s in inputs]
+    raw = caller.push(vectors, caller.arrays(example), example.params)
+    names = names_of(rule.outputs, len(outputs))
+    return next(iter(structure(raw, names, outputs, caller, what="tangent")), None)
+
+
+def conclude(tally: Tally, check: Check) -> None:
+    """The verdict of a check that nothing refuted."""
+    check.examples, check.weak = tally.agreed, tally.weak
+    check.kinks, check.apart = tally.kinks, dict(tally.skipped)
+    check.worst = tally.worst if tally.agreed or tally.weak else None
+    if tally.outliers:
+        check.verdict = Verdict.UNDECIDED
+        check.reason = (
+            f"{check.oracle} itself is off at {tally.outliers} entries: there the rule agrees with the "
+            "derivative carried through the forward, and the oracle does not"
+        )
+    elif not tally.agreed:
+        parts = [f"{n} × {reason}" for reason, n in tally.skipped.items()]
+        parts += [f"{tally.weak} × the bound was too wide to say anything"] if tally.weak else []
+        check.reason = "no example could be compared: " + "; ".join(parts or ["none was drawn"])
+    elif vacuous := tally.vacuous():
+        check.reason = f"this check could not have failed: {vacuous}"
+    else:
+        check.verdict = Verdict.AGREES
+
+
+def given(rule: Rule, data: Mapping[str, Any], dtype: str) -> search.Example:
+    """The user's own arrays as the one example, rounded to the dtype.
+
+    Raises:
+        UsageError: Where an input or parameter is missing or unknown, or holds no numbers.
+        ShapeError: Where shapes do not fit.
+    """
+    wanted = [*rule.inputs, *rule.params]
+    absent, unknown = [n for n in wanted if n not in data], [n for n in data if n not in wanted]
+    if absent or unknown:
+        held = ", ".join(data) or "nothing"
+        what = f"also needs {', '.join(absent)}" if absent else f"has no {', '.join(unknown)}"
+        raise UsageError(f"the data hold {held}, but {rule.name} {what}")
+    arrays = {n: _as_dtype(n, data[n], d.kind, dtype) for n, d in rule.inputs.items()}
+    shapes = {n: d.shape for n, d in rule.inputs.items()}
+    sizes = infer_sizes(shapes, {n: a.shape for n, a in arrays.items()})
+    params = {
+        n: data[n] if isinstance(data[n], str) else np.asarray(data[n]).item() for n in rule.params
+    }
+    dotted = any("..." in shape for shape in shapes.values())
+    return search.Example(arrays, params, sizes, rank_in(sizes) if dotted else None)
+
+
+def _as_dtype(name: str, value: Any, kind: str, dtype: str) -> Any:
+    from gradcheck.palettes import round_to
+
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"{name} holds {array.dtype} values; give an array of real numbers")
+    if kind in ("labels", "integers"):
+        return array.astype(np.int64)
+    return round_to(array.astype(np.float64), dtype)

@@ -1,0 +1,106 @@
+"""float32, float16, bfloat16: what is right there passes, what is wrong does not, and how accurate it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from field_cases import (
+    count_overflows,
+    half_precision_mean,
+    sine,
+    softmax,
+    softmax_rule,
+    square,
+    torch_cosine,
+)
+
+from gradcheck import real, verify_vjp
+from gradcheck.layers.precision import lost, weak_from
+from gradcheck.reports.model import Verdict
+
+X = {"x": real("n")}
+Z = {"z": real("m n")}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_numpy_softmax_agrees(dtype: str) -> None:
+    report = verify_vjp(softmax_rule, of=softmax, inputs=Z, oracles=["torch", "jax"], dtypes=dtype)
+    assert report.ok, str(report)
+    assert {str(c.verdict) for c in report.checks} == {"agrees"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_torch_softmax_agrees(dtype: str) -> None:
+    def rule(v: Any, z: Any) -> Any:
+        a = z.softmax(-1)
+        return a * (v - (v * a).sum(-1, keepdim=True))
+
+    report = verify_vjp(rule, of=softmax, inputs=Z, backend="torch", oracles="torch", dtypes=dtype)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("factor", [0, -1, 2, 1.5])
+def test_a_wrong_rule_is_refuted_in_every_dtype(dtype: str, factor: float) -> None:
+    report = verify_vjp(
+        lambda v, x: factor * torch_cosine(v, x), of=sine, inputs=X, backend="torch", oracles="torch",
+        dtypes=dtype,
+    )  # fmt: skip
+    assert {c.verdict for c in report.checks} == {Verdict.REFUTED}
+
+
+def test_bfloat16_needs_arrays_that_have_it() -> None:
+    report = verify_vjp(softmax_rule, of=softmax, inputs=Z, oracles="torch", dtypes="bfloat16")
+    (check,) = report.checks
+    assert check.verdict is Verdict.SKIPPED
+    assert (
+        'numpy has no bfloat16; write the rule for torch or JAX arrays and say backend="torch"'
+        in check.reason
+    )
+    assert not report.ok
+
+
+def test_a_gradient_of_a_wider_dtype_is_a_fault() -> None:
+    report = verify_vjp(
+        lambda v, x: 2 * x * v.astype(np.float64),
+        of=square,
+        inputs=X,
+        oracles="autograd",
+        dtypes="float32",
+    )
+    assert (report.checks[0].diagnosis or {})["kind"] == "dtype"
+
+
+def test_a_count_that_overflows_is_found_at_a_long_axis() -> None:
+    wrong = verify_vjp(
+        count_overflows, of=half_precision_mean, inputs=X, oracles="torch", dtypes="float16"
+    )
+    assert {c.verdict for c in wrong.checks} == {Verdict.REFUTED}
+
+    def right(v: Any, x: Any) -> Any:
+        return (np.ones(x.shape, np.float32) * v[..., None] / x.shape[-1]).astype(x.dtype)
+
+    report = verify_vjp(right, of=half_precision_mean, inputs=X, oracles="torch", dtypes="float16")
+    assert report.ok, str(report)
+
+
+def test_accuracy_stands_beside_the_verdict() -> None:
+    report = verify_vjp(softmax_rule, of=softmax, inputs=Z, oracles="torch", dtypes="float32")
+    accuracy = report.checks[0].accuracy
+    assert 0 < accuracy["ulp of Σ|terms|"] <= accuracy["ulp"]
+    assert accuracy["ulp of Σ|terms|"] < 100
+    assert "accuracy of z in float32: " in str(report)
+
+
+def test_a_bound_that_swallows_the_derivative_is_weak() -> None:
+    assert weak_from("float64") == weak_from("float32") == 1e-3
+    assert 1e-3 < weak_from("float16") < weak_from("bfloat16") == 0.25
+
+
+def test_an_entry_is_lost_where_the_framework_has_it() -> None:
+    truth = np.array([1.0, 0.5])
+    assert lost(np.array([1.0, 0.5]), truth, own=0.01).tolist() == [True, True]
+    assert not lost(np.array([0.1, 0.2]), truth, own=0.01).any()
+    assert not lost(np.array([1.0, 0.5]), truth, own=0.9).any()
