@@ -1,0 +1,271 @@
+"""What a new user reads when a derivation is wrong, word for word: what, where, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from gradcheck import verify
+
+FILE = """\
+from gradcheck import Spec, delta, einsum, load, number, ones, positive, real, size
+
+
+def softmax_forward(xp, z):
+    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def softmax_of(claim, name):
+    return Spec(
+        softmax_forward, inputs={"z": real("m n")}, output={"a": "m n"}, jacobian={"z": claim}, name=name
+    )
+
+
+softmax = Spec(
+    softmax_forward,
+    inputs={"z": real("m n")},
+    output={"a": "m n"},
+    jacobian={
+        "z": einsum("pq,pr,qs->pqrs", "a", delta, delta)
+        - einsum("q,ps,ps,pr->pqrs", ones, "a", "a", delta)
+    },
+)
+
+sign = softmax_of(
+    einsum("pq,pr,qs->pqrs", "a", delta, delta)
+    + einsum("pq,ps,pr->pqrs", "a", "a", delta),
+    "sign",
+)
+
+one_term = softmax_of(einsum("pq,pr,qs->pqrs", "a", delta, delta), "one_term")
+
+across_rows = softmax_of(
+    einsum("pq,pr,qs->pqrs", "a", delta, delta)
+    - einsum("pq,ps,r->pqrs", "a", "a", ones),
+    "across_rows",
+)
+
+
+def mean_square(xp, x):
+    return xp.mean(x * x)
+
+
+mean = Spec(
+    mean_square,
+    inputs={"x": real("n")},
+    output={"L": ""},
+    jacobian={"x": 2 * einsum("p->p", "x")},
+)
+
+growth = Spec(
+    lambda xp, x: xp.exp(x),
+    inputs={"x": positive("n")},
+    output={"y": "n"},
+    jacobian={"x": einsum("p,p,pq->pq", "y", "x", delta)},
+)
+
+cube = Spec(
+    lambda xp, x: x * x * x,
+    inputs={"x": real("n")},
+    output={"y": "n"},
+    jacobian={"x": 3 * einsum("p,pq->pq", "x", delta)},
+)
+
+parabola = Spec(
+    lambda xp, x, y: x * x * y + x,
+    inputs={"x": real("n"), "y": real("n")},
+    output={"h": "n"},
+    jacobian={
+        "x": einsum("p,p,pq->pq", "exp(x)", "exp(y)", delta),
+        "y": einsum("p,pq->pq", "x**2", delta),
+    },
+)
+
+damped = Spec(
+    lambda xp, x, *, eps: x * xp.log(x + eps),
+    inputs={"x": positive("n")},
+    params={"eps": number(1e-8, 1e-3)},
+    output={"y": "n"},
+    jacobian={"x": einsum("p,pq->pq", "log(x)", delta) + einsum("pq->pq", delta)},
+)
+
+chain = load("weighted_sum") >> softmax >> load("cross_entropy")
+
+closed = Spec(
+    load("softmax") >> load("cross_entropy"),
+    jacobian={"z": (einsum("rs->rs", "y") - einsum("rs->rs", "a")) / size("m")},
+)
+
+logistic = Spec(
+    lambda xp, z: xp.sigmoid(z),
+    inputs={"z": real("n")},
+    output={"s": "n"},
+    jacobian={"z": einsum("p,p,pq->pq", "s**2", "exp(z)**-1", delta)},
+)
+"""
+
+MESSAGES: dict[tuple[str, str, str], str] = {
+    ("softmax", "z", "symbolic"): """\
+Refuted: softmax, input z (mine.py:21)
+  Wrong letter in term 2 (mine.py:21).
+  - a[p,s] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  by symbolic (cpu exact)
+  m = 1, n = 2
+  z (1 × 2) = [[0.0, 1.0]]
+  ∂a[0,0]/∂z[0,1]: spec −0.53, symbolic −0.20
+  certified: balls around the two values at this point do not meet
+  wrong where p = r, q ≠ s (∂a[2,3]/∂z[2,1]: −0.00049, true −0.011); right where p = r, q = s
+  (∂a[0,2]/∂z[0,2]: 0.034); p ≠ r (∂a[0,0]/∂z[1,1]: 0)
+  true − claimed = −a[p,q] a[p,s] δ[p,r] + a^2[p,s] δ[p,r]""",
+    ("sign", "z", "symbolic"): """\
+Refuted: sign, input z (mine.py:27)
+  Wrong sign in term 2 (mine.py:27).
+  + a[p,q] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  by symbolic (cpu exact)
+  m = 1, n = 1
+  z (1 × 1) = [[0.0]]
+  ∂a[0,0]/∂z[0,0]: spec 2, symbolic 0
+  certified: balls around the two values at this point do not meet
+  wrong where p = r (∂a[1,2]/∂z[1,0]: 0.13, true −0.13); right where p ≠ r (∂a[0,0]/∂z[1,1]: 0)
+  true − claimed = −2 a[p,q] a[p,s] δ[p,r]""",
+    ("one_term", "z", "symbolic"): """\
+Refuted: one_term, input z (mine.py:31)
+  A term is missing (mine.py:31).
+  nothing → - a[p,q] a[p,s] δ[p,r]
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  by symbolic (cpu exact)
+  m = 1, n = 1
+  z (1 × 1) = [[0.0]]
+  ∂a[0,0]/∂z[0,0]: spec 1, symbolic 0
+  certified: balls around the two values at this point do not meet
+  wrong where p = r (∂a[1,2]/∂z[1,0]: 0, true −0.13); right where p ≠ r (∂a[0,0]/∂z[1,1]: 0)
+  true − claimed = −a[p,q] a[p,s] δ[p,r]""",
+    ("across_rows", "z", "symbolic"): """\
+Refuted: across_rows, input z (mine.py:35)
+  A delta is missing in term 2 (mine.py:35).
+  - a[p,q] a[p,s] → - a[p,q] a[p,s] δ[p,r]
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  by symbolic (cpu exact)
+  m = 2, n = 1
+  z (2 × 1) = [[0.0], [0.0]]
+  ∂a[0,0]/∂z[1,0]: spec −1, symbolic 0
+  certified: balls around the two values at this point do not meet
+  wrong where p ≠ r (∂a[1,2]/∂z[0,2]: −0.14, true 0); right where p = r (∂a[0,2]/∂z[0,3]: −0.0077)
+  true − claimed = −a[p,q] a[p,s] δ[p,r] + a[p,q] a[p,s]""",
+    ("mean", "x", "symbolic"): """\
+Refuted: mean, input x (mine.py:48)
+  Wrong factor: n too much (mine.py:48).
+  2 x[p] → 2 x[p] / n
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  It would be right for another question: it is the sum instead of the mean over n.
+  by symbolic (cpu exact)
+  n = 2
+  x (2) = [0.0, 1.0]
+  ∂L/∂x[1]: spec 2, symbolic 1
+  certified: balls around the two values at this point do not meet
+  true − claimed = 2 x[p] / n − 2 x[p]""",
+    ("growth", "x", "symbolic"): """\
+Refuted: growth, input x (mine.py:55)
+  A tensor too many (mine.py:55).
+  y[p] x[p] δ[p,q] → y[p] δ[p,q]
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  It would be right for another question: it is the gradient with respect to log x.
+  by symbolic (cpu exact)
+  n = 1
+  x (1) = [0.5]
+  ∂y[0]/∂x[0]: spec 0.82, symbolic 1.6
+  certified: balls around the two values at this point do not meet
+  wrong where p = q (∂y[1]/∂x[1]: 0.15, true 1.1); right where p ≠ q (∂y[0]/∂x[1]: 0)
+  true − claimed = y[p] δ[p,q] − x[p] y[p] δ[p,q]""",
+    ("cube", "x", "symbolic"): """\
+Refuted: cube, input x (mine.py:62)
+  Wrong power (mine.py:62).
+  3 x[p] δ[p,q] → 3 x^2[p] δ[p,q]
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  by symbolic (cpu exact)
+  n = 1
+  x (1) = [-1.0]
+  ∂y[0]/∂x[0]: spec −3, symbolic 3
+  certified: balls around the two values at this point do not meet
+  wrong where p = q (∂y[1]/∂x[1]: −3.7, true 4.5); right where p ≠ q (∂y[0]/∂x[1]: 0)
+  true − claimed = 3 x^2[p] δ[p,q] − 3 x[p] δ[p,q]""",
+    ("parabola", "x", "symbolic"): """\
+Refuted: parabola, input x (mine.py:70)
+  No single edit and no pair of edits mends it (mine.py:70).
+  The derivative that follows from the forward, to paste:
+    2 * einsum("p,p,pq->pq", "x", "y", delta)
+    + einsum("pq->pq", delta)
+  by symbolic (cpu exact)
+  n = 1
+  x (1) = [0.0]
+  y (1) = [1.0]
+  ∂h[0]/∂x[0]: spec 2.7, symbolic 1
+  certified: balls around the two values at this point do not meet
+  wrong where p = q (∂h[2]/∂x[2]: 1.2, true −3.6); right where p ≠ q (∂h[0]/∂x[1]: 0)
+  true − claimed = 2 x[p] y[p] δ[p,q] + δ[p,q] − exp(x[p]) exp(y[p]) δ[p,q]""",
+    ("damped", "x", "symbolic"): """\
+Refuted: damped, input x (mine.py:80)
+  The parameter eps stands in another place: the smaller it is, the less is wrong (mine.py:80).
+  by symbolic (cpu exact)
+  n = 1, eps = 0.001
+  x (1) = [1.0]
+  ∂y[0]/∂x[0]: spec 1, symbolic 1.0
+  certified: balls around the two values at this point do not meet
+  wrong where p = q (∂y[1]/∂x[1]: −1.0421477303, true −1.0421477301); right where p ≠ q
+  (∂y[0]/∂x[1]: 0)
+  true − claimed = x^(-1)[p] y[p] δ[p,q] + x[p] (x[p] + eps)^(-1) δ[p,q] − log(x[p]) δ[p,q] − δ[p,q]""",
+    ("chain", "b", "symbolic"): """\
+Refuted: chain, input b (mine.py:21)
+  Link softmax: wrong letter in term 2 (mine.py:21).
+  - a[p,s] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  by symbolic (cpu exact)
+  m = 1, n = 1, o = 2
+  x (1 × 1) = [[0.0]]
+  w (1 × 2) = [[0.0, 0.0]]
+  b (2) = [0.0, 1.0]
+  y (1 × 2) = [[0.5, 0.5]]
+  ∂L/∂b[1]: chain 0.86, symbolic 0.23
+  certified: balls around the two values at this point do not meet
+  in softmax: wrong where p = r, q ≠ s (∂a[2,3]/∂z[2,1]: −0.00049, true −0.011); right where p = r,
+  q = s (∂a[0,2]/∂z[0,2]: 0.034); p ≠ r (∂a[0,0]/∂z[1,1]: 0)
+  true − claimed = Σ_p a[p,r] / m − Σ_pq y[p,q] a^(-1)[p,q] a^2[p,r] / m""",
+    ("closed", "z", "symbolic"): """\
+Refuted: closed, input z (mine.py:87)
+  The closed form: wrong sign (mine.py:87).
+  y[r,s] / m → - y[r,s] / m
+  - a[r,s] / m → + a[r,s] / m
+  With this edit it is proved; `gradcheck verify --fix` writes it.
+  by symbolic (cpu exact)
+  m = 1, n = 2
+  z (1 × 2) = [[0.0, 1.0]]
+  y (1 × 2) = [[0.5, 0.5]]
+  ∂L/∂z[0,0]: spec 0.23, symbolic −0.23
+  certified: balls around the two values at this point do not meet
+  true − claimed = −2 y[r,s] / m + 2 a[r,s] / m""",
+    ("logistic", "z", "autograd"): """\
+Refuted: logistic, input z (mine.py:94)
+  It overflows in float32 where the derivative is finite (mine.py:94).
+  by autograd (cpu float32)
+  n = 1
+  z (1) = [-90.0]
+  ∂s[0]/∂z[0]: spec nan, autograd 8.2e−40
+  one of them is not finite
+  the claim overflows where the derivative is finite""",
+}
+
+
+def told(name: str, label: str, oracle: str) -> str:
+    """The paragraph of a report on one claim, up to the code that reproduces it."""
+    report = verify(f"mine.py::{name}", wrt=label, oracles=[oracle], dtypes=["float32"])
+    text = str(report)
+    return text[text.index("Refuted: ") : text.index("  To reproduce:")].rstrip()
+
+
+@pytest.mark.parametrize("case", MESSAGES, ids=lambda case: case[0])
+def test_a_message_says_what_is_wrong_where_and_what_to_do(case, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(FILE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert told(*case) == MESSAGES[case]
