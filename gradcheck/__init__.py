@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gradcheck.algebra import delta, einsum, ones, size
     from gradcheck.chain import Chain
     from gradcheck.checking import verify
+    from gradcheck.derivation import derive
     from gradcheck.domains import (
         choice,
         constant,
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
         real,
     )
     from gradcheck.errors import GradcheckError
+    from gradcheck.layers.as_autograd import as_autograd
+    from gradcheck.layers.as_jax import as_jax
+    from gradcheck.layers.as_tensorflow import as_tensorflow
+    from gradcheck.layers.as_torch import as_torch
+    from gradcheck.layers.layer import verify_layer
+    from gradcheck.layers.vjp import verify_jvp, verify_vjp
     from gradcheck.library import load
     from gradcheck.reports.model import Report
     from gradcheck.spec import Spec
@@ -39,9 +46,14 @@ _HOMES = {
     "GradcheckError": "gradcheck.errors",
     "Report": "gradcheck.reports.model",
     "Spec": "gradcheck.spec",
+    "as_autograd": "gradcheck.layers.as_autograd",
+    "as_jax": "gradcheck.layers.as_jax",
+    "as_tensorflow": "gradcheck.layers.as_tensorflow",
+    "as_torch": "gradcheck.layers.as_torch",
     "choice": "gradcheck.domains",
     "constant": "gradcheck.domains",
     "delta": "gradcheck.algebra",
+    "derive": "gradcheck.derivation",
     "einsum": "gradcheck.algebra",
     "integer": "gradcheck.domains",
     "integers": "gradcheck.domains",
@@ -56,6 +68,9 @@ _HOMES = {
     "real": "gradcheck.domains",
     "size": "gradcheck.algebra",
     "verify": "gradcheck.checking",
+    "verify_jvp": "gradcheck.layers.vjp",
+    "verify_layer": "gradcheck.layers.layer",
+    "verify_vjp": "gradcheck.layers.vjp",
 }
 
 __all__ = [
@@ -63,9 +78,14 @@ __all__ = [
     "GradcheckError",
     "Report",
     "Spec",
+    "as_autograd",
+    "as_jax",
+    "as_tensorflow",
+    "as_torch",
     "choice",
     "constant",
     "delta",
+    "derive",
     "einsum",
     "integer",
     "integers",
@@ -80,6 +100,9 @@ __all__ = [
     "real",
     "size",
     "verify",
+    "verify_jvp",
+    "verify_layer",
+    "verify_vjp",
 ]
 
 

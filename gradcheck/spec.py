@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import numbers
+from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +17,15 @@ from gradcheck.algebra.compose import jacobian_of_vjp
 from gradcheck.algebra.conditions import parse_condition
 from gradcheck.algebra.shapes import DOTS, Shape, axes_of, parse_shape
 from gradcheck.algebra.source import assigned_name, caller
-from gradcheck.algebra.terms import Expression
+from gradcheck.algebra.terms import Expression, Term, free_alphabet
 from gradcheck.domains import Domain, as_domain, as_parameter
 from gradcheck.errors import SpecError
-from gradcheck.operation import Claim, Operation, check_outputs
+from gradcheck.operation import Claim, Operation, check_outputs, row_relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from gradcheck.algebra.relations import Relation
 
 
 # Frameworks whose own implementation a spec may name beside its forward.
@@ -36,7 +42,7 @@ class Spec(Operation):
         inputs: The domain of each input, such as `{"z": real("m n")}`.
         output: The shape of the result (`"m n"`), or a shape or domain for each output by name.
         jacobian: For each input (or `("residual", "input")`) the derivative as an expression, with
-            the output's letters first.
+            the output's letters first, or 0.
         vjp: Instead of a Jacobian: an expression linear in `"d(a)"`, the cotangent of output a.
         params: Scalar parameters, such as `{"eps": number(1e-8, 1e-3)}`.
         where: A condition on axes and parameters, such as `"l >= k"`.
@@ -54,7 +60,7 @@ class Spec(Operation):
         *,
         inputs: Mapping[str, Any] | None = None,
         output: Any = None,
-        jacobian: Mapping[Any, Expression] | None = None,
+        jacobian: Mapping[Any, Expression | int] | None = None,
         vjp: Mapping[str, Expression] | None = None,
         params: Mapping[str, Any] | None = None,
         where: str | None = None,
@@ -193,12 +199,20 @@ class Spec(Operation):
 
     # ------------------------------------------------------------------ claims
 
-    def _take_jacobians(self, jacobian: Mapping[Any, Expression]) -> None:
+    def _take_jacobians(self, jacobian: Mapping[Any, Any]) -> None:
         for key, expression in jacobian.items():
             output, name = key if isinstance(key, tuple) else (self.result, key)
             self._check_claim(output, name, expression, "jacobian")
             shapes = ((output, self._slice(output)), (name, self._slice(name)))
-            self._claimed[output, name] = ("jacobian", bind(expression, shapes, self._scope()))
+            written = self._zero(shapes) if _is_zero(expression) else expression
+            bound = bind(written, shapes, self._scope())
+            self._claimed[output, name] = ("jacobian", self._related(bound))
+
+    def _zero(self, shapes: tuple[tuple[str, Shape], ...]) -> Expression:
+        """The derivative 0, with a letter for each axis."""
+        count = sum(len(shape) for _, shape in shapes)
+        letters = tuple(itertools.islice(free_alphabet(()), count))
+        return Expression(letters, (Term(Fraction(0), location=self.location),))
 
     def _take_vjps(self, vjp: Mapping[str, Expression]) -> None:
         result = self.result
@@ -213,8 +227,19 @@ class Spec(Operation):
             bound = bind(expression, ((name, self._slice(name)),), self._scope(cotangent=True))
             self._claimed[result, name] = (
                 "vjp",
-                jacobian_of_vjp(bound, result, self._slice(result)),
+                self._related(jacobian_of_vjp(bound, result, self._slice(result))),
             )
+
+    def _related(self, expression: Expression) -> Expression:
+        return replace(expression, relations=tuple(self.row_relations().values()))
+
+    def row_relations(self) -> dict[str, Relation]:
+        """The operands whose rows sum to one; of a forward that is a chain, what it computes too."""
+        inner = self.forward.row_relations() if isinstance(self.forward, Operation) else {}
+        computed = {n: r for n, r in inner.items() if n not in self.inputs}
+        declared = {n: row_relation(n, d, d.shape) for n, d in self.relations.items()}
+        own = {n: r for n, r in declared.items() if r is not None}
+        return {**super().row_relations(), **computed, **own}
 
     def _check_claim(self, output: str, name: str, expression: object, what: str) -> None:
         if output not in self.outputs:
@@ -231,10 +256,20 @@ class Spec(Operation):
                 f"{what}[{name!r}] is claimed, but {name} is {self.inputs[name].describe()}, a constant",
                 hint="leave the claim out, or declare the input differentiable: real(...)",
             )
-        if not isinstance(expression, Expression):
-            raise SpecError(
-                f"{what}[{name!r}] is {expression!r}", hint="write it as einsum(...) terms"
+        if not isinstance(expression, Expression) and not (
+            what == "jacobian" and _is_zero(expression)
+        ):
+            raise self._no_expression(output, name, expression, what)
+
+    def _no_expression(self, output: str, name: str, found: object, what: str) -> SpecError:
+        key = name if output == self.result else (output, name)
+        hint = "write it as einsum(...) terms"
+        if isinstance(found, numbers.Number):
+            hint += (
+                f"; the only number without letters is 0: jacobian={{{key!r}: 0}}, where {output} does "
+                f"not depend on {name}"
             )
+        return SpecError(f"{what}[{key!r}] is {found!r}", hint=hint)
 
     def _slice(self, name: str) -> Shape:
         return tuple(d for d in self.shapes[name] if d != DOTS)
@@ -290,6 +325,11 @@ class Spec(Operation):
 
     def __repr__(self) -> str:
         return f"<Spec {self.name}: {', '.join(self.inputs)} → {', '.join(self.outputs)}>"
+
+
+def _is_zero(claim: object) -> bool:
+    """Whether a claim is the plain number 0."""
+    return isinstance(claim, numbers.Complex) and not isinstance(claim, bool) and claim == 0
 
 
 def _unlike_chain(inner: Operation, name: str, shape: Shape) -> SpecError:

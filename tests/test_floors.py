@@ -19,12 +19,12 @@ PACKAGE = Path(gradcheck.__file__).parent
 FLOORS = {
     "errors": 0,
     "algebra": 1, "axioms": 1, "backends": 1, "domains": 1, "drawing": 1, "evaluation": 1, "palettes": 1,
-    "parameters": 1, "probing": 1, "reports": 1, "running": 1,
-    "operation": 2, "spec": 2, "graph": 2, "chain": 2,
-    "oracles": 3, "library": 3,
-    "checking": 4,
+    "parameters": 1, "probing": 1, "configuration": 1, "reports": 1, "running": 1,
+    "operation": 2, "compiling": 2, "spec": 2, "graph": 2, "chain": 2, "calls": 2, "second_order": 2,
+    "oracles": 3, "library": 3, "derivation": 3, "dependencies": 3,
+    "checking": 4, "diagnosis": 4,
     "layers": 5,
-    "cli": 6, "_pytest_plugin": 6,
+    "cli": 6, "_pytest_plugin": 6, "__main__": 6,
 }  # fmt: skip
 FRAMEWORKS = {"autograd", "jax", "jaxlib", "torch", "tensorflow", "keras"}
 FILES = sorted(PACKAGE.rglob("*.py"))

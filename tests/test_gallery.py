@@ -12,6 +12,7 @@ import pytest
 
 from gradcheck import Spec, delta, einsum, load, ones, size, verify
 from gradcheck.library import resolve
+from gradcheck.operation import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -335,6 +336,58 @@ def test_spoilt_derivation_is_refuted(wrong):
     assert refuted[wrong.input].counterexample is not None
     if wrong.only:
         assert set(refuted) == {wrong.input}, str(report)
+
+
+RESIDUALS = [
+    (target.operation, claim)
+    for target in TARGETS
+    if isinstance(target.operation, Spec)
+    for claim in target.operation.claims()
+    if claim.output != target.operation.result
+]
+
+
+def test_the_residuals_of_the_gallery_have_claims():
+    assert {(operation.name, claim.output) for operation, claim in RESIDUALS} == {
+        ("layer_norm", "normal"), ("layer_norm", "r"), ("batch_norm", "normal"), ("batch_norm", "r"),
+        ("rms_norm", "r"), ("gelu", "cdf"), ("gelu", "pdf"), ("swiglu", "u"), ("swiglu", "c"),
+        ("logsumexp", "a"), ("attention", "a"), ("cosine_similarity", "u"), ("cosine_similarity", "v"),
+        ("row_max", "g"),
+    }  # fmt: skip
+
+
+def spoilt_claim(operation: Spec, claim: Claim) -> Any:
+    """The negative of a derivative, or ones in place of zeros."""
+    derived = operation.derivative(claim.output, claim.input)
+    if any(term.coefficient for term in derived.terms):
+        return -derived
+    return einsum(
+        f"{','.join(derived.output)}->{''.join(derived.output)}", *[ones] * len(derived.output)
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "claim"),
+    RESIDUALS,
+    ids=lambda thing: thing.label.replace(", ", "-") if isinstance(thing, Claim) else thing.name,
+)
+def test_claims_about_residuals_are_exact_and_refuted_once_spoilt(operation, claim):
+    """The right one in exact arithmetic; with another sign, or 1 for 0, it is refuted."""
+    report = verify(operation, oracles=("symbolic", "exact"), wrt=[claim.label], profile="quick")
+    found = {c.oracle: str(c.verdict) for c in report.checks if c.input == claim.label}
+    assert found == {"symbolic": "proved", "exact": "identity"}, str(report)
+    wrong = Spec(
+        operation.forward,
+        inputs=operation.inputs,
+        output=outputs(operation),
+        params=operation.params,
+        jacobian={(claim.output, claim.input): spoilt_claim(operation, claim)},
+        name="spoilt",
+    )
+    report = verify(wrong, oracles="exact", wrt=[claim.label], profile="quick")
+    (spoilt_check,) = [c for c in report.checks if c.input == claim.label]
+    assert spoilt_check.verdict == "refuted", str(report)
+    assert spoilt_check.counterexample is not None
 
 
 CLOSED_FORMS = {

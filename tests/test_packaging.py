@@ -22,7 +22,7 @@ from gradcheck.library import bundled, resolve
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (
     "gradcheck", "specs", "tests", "examples", "docs", "pyproject.toml", "README.md", "LICENSE",
-    "CHANGELOG.md", "CONTRIBUTING.md", "constraints.txt",
+    "CHANGELOG.md", "CONTRIBUTING.md", "constraints.txt", "action.yml", ".pre-commit-hooks.yaml",
 )  # fmt: skip
 
 # What every kind of install must know, as one line of JSON.

@@ -419,6 +419,10 @@ def test_narrower_domain_of_a_chains_input():
         (lambda: square(output={}), "at least one output"),
         (lambda: square(output={"x": "m n"}), "both an input and an output"),
         (lambda: square(jacobian={"x": 3}), r"jacobian\['x'\] is 3"),
+        (lambda: square(jacobian={"x": True}), r"jacobian\['x'\] is True"),
+        (lambda: square(jacobian={"x": "0"}), r"jacobian\['x'\] is '0'"),
+        (lambda: square(jacobian={"x": np.zeros(2)}), r"jacobian\['x'\] is array"),
+        (lambda: square(jacobian={}, vjp={"x": 0}), r"vjp\['x'\] is 0"),
         (lambda: square(jacobian={("z", "x"): elementwise("x")}), "names no output"),
         (lambda: square(native={"pytorch": squares}), "unknown framework 'pytorch'"),
         (lambda: square(inputs={"x": real("... n")}), "has leading axes '...', but the output 'y'"),
@@ -444,3 +448,42 @@ def test_arrays_that_do_not_fit_are_named():
         ShapeError, match=r"y has shape \(3, 3\), so m = 3, but a has shape \(2, 3\)"
     ):
         load("cross_entropy").value(a=np.ones((2, 3)), y=np.ones((3, 3)))
+
+
+# ---------------------------------------------------------------- the derivative 0
+
+
+def with_residual(**claimed):
+    """The claims of rms_norm, and those about its residual as they are given."""
+    claims = {k: e for k, (_, e) in rms_norm()._claimed.items()}
+    return rms_norm(jacobian={**claims, **{("r", n): e for n, e in claimed.items()}})
+
+
+def test_zero_is_a_derivative_with_the_letters_of_its_arrays():
+    spec = with_residual(g=0)
+    found = spec.derivative("r", "g")
+    assert [t.axes[s] for t in found.terms for s in found.output] == ["m", "n"]
+    assert str(found) == "0"
+    report = verify(spec, oracles=["symbolic", "exact", "autograd"], profile="quick")
+    found = [str(c.verdict) for c in report.checks if c.input == "r, g"]
+    assert found == ["proved", "identity", "agrees"]
+    dense = spec.dense("g", "r")(x=np.ones((2, 3)), g=np.ones(3), eps=1e-8)
+    assert dense.tolist() == np.zeros((2, 3)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("output", "given", "letters"),
+    [("", "n", 1), ("... n", "... n", 2), ("4 n", "#n", 3), ("n n", "n n", 4)],
+)
+def test_zero_fits_arrays_of_any_shape(output, given, letters):
+    spec = Spec(squares, inputs={"x": real(given)}, output={"y": output}, jacobian={"x": 0.0})
+    assert len(spec.derivative("y", "x").output) == letters
+
+
+def test_a_wrong_zero_is_refuted_and_another_number_is_an_error():
+    for oracle in ("autograd", "symbolic", "exact"):
+        assert verdicts(with_residual(x=0), oracles=oracle)["r, x"] == "refuted"
+    hint = "the only number without letters is 0: jacobian={'x': 0}, where y does not depend on x"
+    with pytest.raises(SpecError) as caught:
+        square(jacobian={"x": 1})
+    assert caught.value.hint == f"write it as einsum(...) terms; {hint}"

@@ -20,7 +20,7 @@ from gradcheck import (
     real,
     verify,
 )
-from gradcheck.checking import verifying
+from gradcheck.checking import executing
 from gradcheck.checking.compare import compare
 from gradcheck.checking.problem import Problem
 from gradcheck.checking.search import Example
@@ -379,15 +379,6 @@ def test_other_processes_give_the_same_report(spec_file):
     assert pooled.checks[1].counterexample == alone.checks[1].counterexample
 
 
-def test_spec_of_this_process_alone_is_refused_elsewhere():
-    with (
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-        pytest.raises(UsageError, match="cube lives only in this process") as caught,
-    ):
-        verify(right_cube, **CHEAP, executor=pool)
-    assert "put it into a spec file" in str(caught.value)
-
-
 def test_interrupted_run_reports_what_it_did(monkeypatch):
     ran = []
 
@@ -397,8 +388,8 @@ def test_interrupted_run_reports_what_it_did(monkeypatch):
         ran.append(planned)
         return honest(planned)
 
-    honest = verifying.run
-    monkeypatch.setattr(verifying, "run", run)
+    honest = executing.run
+    monkeypatch.setattr(executing, "run", run)
     report = verify(load("weighted_sum"), **CHEAP)
     assert report.interrupted
     assert (len(report.checks), report.exit_code, report.ok) == (2, 130, False)

@@ -14,6 +14,11 @@ The one spec has the product of these:
     ∂h[p,u]/∂q[r,c] = d^(-1/2) Σ_j a[p,j] (v[j,u] - h[p,u]) k[j,c] δ[p,r]
     ∂h[p,u]/∂k[j,c] = d^(-1/2) a[p,j] (v[j,u] - h[p,u]) q[p,c]
 
+and its residual a, which does not see v:
+
+    ∂a[p,j]/∂q[r,c] = d^(-1/2) a[p,j] (k[j,c] - Σ_i a[p,i] k[i,c]) δ[p,r]
+    ∂a[p,j]/∂k[s,c] = d^(-1/2) a[p,j] (δ[j,s] - a[p,s]) q[p,c]
+
 The graph has only the local derivatives of `scores` and `mix`; the chain rule does the rest.
 """
 
@@ -47,6 +52,11 @@ attention = Spec(
         "q": einsum("puj,jc,pr->purc", through_softmax, "k", delta) * scale,
         "k": einsum("puj,pc->pujc", through_softmax, "q") * scale,
         "v": einsum("pj,ut->pujt", "a", delta),
+        ("a", "q"): einsum("pj,jc,pr->pjrc", "a", "k", delta) * scale
+        - einsum("pj,pi,ic,pr->pjrc", "a", "a", "k", delta) * scale,
+        ("a", "k"): einsum("pj,js,pc->pjsc", "a", delta, "q") * scale
+        - einsum("pj,ps,pc->pjsc", "a", "a", "q") * scale,
+        ("a", "v"): 0,
     },
     native={"torch": torch_attention},
     source="Vaswani et al., Attention Is All You Need (2017), arXiv:1706.03762, equation 1",

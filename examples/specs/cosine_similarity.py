@@ -6,7 +6,7 @@ The residuals are the reciprocal norms u[p] = (Σ_k x[p,k]²)^(-1/2) and v[p] = 
     ∂c[p]/∂x[r,s] = y[p,s] u[p] v[p] δ[p,r] - Σ_k x[p,k] y[p,k] v[p] u[p]³ x[p,s] δ[p,r]
                   = (y[p,s] u[p] v[p] - c[p] u[p]² x[p,s]) δ[p,r]
 
-and the same for y, with x and y, u and v exchanged.
+and the same for y, with x and y, u and v exchanged; u does not see y, nor v x.
 """
 
 from gradcheck import Spec, delta, einsum, real
@@ -33,6 +33,10 @@ cosine_similarity = Spec(
         - einsum("p,p,ps,pr->prs", "c", "u**2", "x", delta),
         "y": einsum("ps,p,p,pr->prs", "x", "u", "v", delta)
         - einsum("p,p,ps,pr->prs", "c", "v**2", "y", delta),
+        ("u", "x"): -einsum("p,ps,pr->prs", "u**3", "x", delta),
+        ("u", "y"): 0,
+        ("v", "x"): 0,
+        ("v", "y"): -einsum("p,ps,pr->prs", "v**3", "y", delta),
     },
     native={"torch": torch_cosine_similarity},
     source="Manning, Raghavan and Schütze, Introduction to Information Retrieval (2008), "

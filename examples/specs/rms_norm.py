@@ -6,7 +6,7 @@ The reciprocal of the root mean square is r[p] = (1/n Σ_k x[p,k]² + ε)^(-1/2)
     ∂h[p,q]/∂x[r,s] = g[q] r[p] δ[p,r] δ[q,s] - 1/n g[q] x[p,q] x[p,s] r[p]³ δ[p,r]
     ∂h[p,q]/∂g[r]   = x[p,q] r[p] δ[q,r]
 
-The residual r has a claim of its own, for whoever differentiates a second time.
+The residual r, which does not see g, has claims of its own, for whoever differentiates a second time.
 """
 
 from gradcheck import Spec, delta, einsum, number, real, size
@@ -33,6 +33,7 @@ rms_norm = Spec(
         - einsum("q,pq,ps,p,pr->pqrs", "g", "x", "x", "r**3", delta) / size("n"),
         "g": einsum("pq,p,qr->pqr", "x", "r", delta),
         ("r", "x"): -einsum("p,ps,pr->prs", "r**3", "x", delta) / size("n"),
+        ("r", "g"): 0,
     },
     native={"torch": torch_rms_norm},
     source="Zhang and Sennrich, Root Mean Square Layer Normalization (2019), arXiv:1910.07467",

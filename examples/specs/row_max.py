@@ -6,7 +6,8 @@ elsewhere, and stays as it is in a neighbourhood:
     ∂t[p]/∂z[r,s] = Σ_k g[p,k] δ[p,r] δ[k,s] = g[p,s] δ[p,r]
 
 Where several entries tie, every convex combination of their selectors is an element of the
-subdifferential; the forward's residual g shares the row out among them equally.
+subdifferential; the forward's residual g shares the row out among them equally. Away from ties g
+does not change with z, so that ∂g[p,q]/∂z[r,s] = 0; at a tie it jumps and has no derivative.
 """
 
 from gradcheck import Spec, delta, einsum, probability, real
@@ -40,7 +41,7 @@ row_max = Spec(
     forward,
     inputs={"z": real("m n")},
     output={"t": "m", "g": probability("m n")},
-    jacobian={"z": einsum("ps,pr->prs", "g", delta)},
+    jacobian={"z": einsum("ps,pr->prs", "g", delta), ("g", "z"): 0},
     native={"torch": torch_amax, "jax": jax_max, "autograd": autograd_max},
     source="Clarke, Optimization and Nonsmooth Analysis (1983), section 2.3: pointwise maxima",
 )

@@ -30,6 +30,12 @@ swiglu = Spec(
         + einsum("pq,tq,pr->pqrt", gate, "v", delta),
         "w": einsum("pq,pq,pt,qs->pqts", "c", slope, "x", delta),
         "v": einsum("pq,pt,qs->pqts", gate, "x", delta),
+        ("u", "x"): einsum("tq,pr->pqrt", "w", delta),
+        ("u", "w"): einsum("pt,qs->pqts", "x", delta),
+        ("u", "v"): 0,
+        ("c", "x"): einsum("tq,pr->pqrt", "v", delta),
+        ("c", "w"): 0,
+        ("c", "v"): einsum("pt,qs->pqts", "x", delta),
     },
     source="Shazeer, GLU Variants Improve Transformer (2020), arXiv:2002.05202",
 )

@@ -42,11 +42,27 @@ def counterexample(
         oracle_value=float(oracle[place]),
         bound=float(comparison.tolerance[place]),
         pattern=pattern_at(expression, place),
-        patterns=[_as_dict(g, expression) for g in found],
+        patterns=[as_dict(g, expression) for g in found],
         snippet=snippet(planned, problem, example),
         dtype=problem.dtype,
         location=_location(problem, expression),
+        **heat(expression, evaluated.claim, oracle),
     )
+
+
+# A picture of more entries would show nothing, and a report holds one for each refutation.
+MOST_ENTRIES = 4096
+
+
+def heat(expression: Expression, claim: np.ndarray, oracle: np.ndarray | None) -> dict[str, Any]:
+    """|claim − oracle| entry by entry with its letters, as a counterexample keeps it."""
+    split = expression.title[0][1] if expression.title else 0
+    letters = [list(expression.output[:split]), list(expression.output[split:])]
+    if oracle is None or not 0 < claim.size <= MOST_ENTRIES:
+        return {"letters": letters, "gaps": None}
+    with np.errstate(all="ignore"):
+        gaps = np.abs(np.asarray(claim, np.float64) - np.asarray(oracle, np.float64))
+    return {"letters": letters, "gaps": gaps.tolist()}
 
 
 def entry_text(expression: Expression, place: tuple[int, ...]) -> str:
@@ -59,7 +75,8 @@ def entry_text(expression: Expression, place: tuple[int, ...]) -> str:
     return "/".join(parts)
 
 
-def _as_dict(group: Group, expression: Expression) -> dict[str, Any]:
+def as_dict(group: Group, expression: Expression) -> dict[str, Any]:
+    """A pattern with its entry, as reports keep it."""
     return {
         "pattern": group.text,
         "wrong": group.wrong,
@@ -81,23 +98,25 @@ def _location(problem: Problem, expression: Expression) -> str | None:
 def snippet(planned: Planned, problem: Problem, example: Any) -> str:
     """Python that runs the same comparison again."""
     assert planned.oracle is not None
-    values = {n: _literal(v) for n, v in example.inputs.items()}
+    values = {n: literal(v) for n, v in example.inputs.items()}
     values.update({n: repr(v) for n, v in example.params.items()})
     data = ", ".join(f'"{n}": {text}' for n, text in values.items())
-    if planned.address:
-        target = f'"{planned.address}"'
-    else:
-        target = problem.operation.name if problem.operation.name.isidentifier() else "target"
+    target, defined = f'"{planned.address}"', ""
+    if not planned.address:
+        name = problem.operation.name
+        target = name if name.isidentifier() else "target"
+        defined = f"{target} = ...  # {name} lives in memory only: put it here\n"
     needs = "import numpy as np\n" if "np." in data else ""
     return (
         f"{needs}from gradcheck import verify\n\n"
-        f"data = {{{data}}}\n"
+        f"{defined}data = {{{data}}}\n"
         f'print(verify({target}, wrt="{planned.label}", oracles=["{planned.oracle.name}"], '
         f'dtypes=["{problem.dtype}"], data=data))'
     )
 
 
-def _literal(array: np.ndarray) -> str:
+def literal(array: np.ndarray) -> str:
+    """An array as Python writes it, to the last bit."""
     if array.size and array.size <= 64:
         return f"np.array({array.tolist()!r})"
     if not array.size:

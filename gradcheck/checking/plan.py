@@ -31,6 +31,8 @@ class Planned:
         dtype: The precision.
         skip: Why it cannot run here; empty if it can.
         operation: The operation itself, where it has no address.
+        kind: The word for what makes the claim, where the operation did not travel along.
+        payload: An operation that lives only in memory, as bytes for another process.
     """
 
     address: str
@@ -44,15 +46,24 @@ class Planned:
     required: bool = False
     skip: str = ""
     operation: Operation | None = field(default=None, compare=False, repr=False)
+    kind: str = ""
+    payload: bytes | None = field(default=None, compare=False, repr=False)
     data: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other checks of its operation: `z[torch-cpu-float64]`."""
+        if self.oracle is None:
+            return f"{self.label}[missing]"
+        oracle = self.oracle.name
+        if oracle == "native":
+            oracle = f"native:{self.oracle.framework}"
+        return f"{self.label}[{oracle}-{self.device}-{self.dtype}]"
 
     @property
     def id(self) -> str:
         """A short name: `specs/softmax.py::softmax::z[torch-cpu-float64]`."""
-        oracle = "none" if self.oracle is None else self.oracle.name
-        if self.oracle is not None and oracle == "native":
-            oracle = f"native:{self.oracle.framework}"
-        return f"{self.address or self.claim}::{self.label}[{oracle}-{self.device}-{self.dtype}]"
+        return f"{self.address or self.claim}::{self.key}"
 
 
 @dataclass(frozen=True)
@@ -86,18 +97,18 @@ def request(
     Raises:
         UsageError: For an unknown oracle, dtype or device, suggesting the nearest.
     """
-    required = check_names(_listed(require))
-    named = check_names(_listed(oracles)) if oracles is not None else ORACLES
+    required = check_names(listed(require))
+    named = check_names(listed(oracles)) if oracles is not None else ORACLES
     named = tuple(dict.fromkeys([*named, *required]))
-    kinds = _listed(dtypes)
+    kinds = listed(dtypes)
     for dtype in kinds:
         if dtype not in DTYPES:
             raise UsageError(f"unknown dtype {dtype!r}; known are {', '.join(DTYPES)}")
     return Request(
         oracles=named,
-        devices=_devices(_listed(devices)),
+        devices=canonical_devices(listed(devices)),
         dtypes=kinds,
-        wrt=_listed(wrt) if wrt is not None else (),
+        wrt=listed(wrt) if wrt is not None else (),
         required=required,
         profile=profile,
         seed=seed,
@@ -106,13 +117,19 @@ def request(
     )
 
 
-def _listed(value: Sequence[str] | str | None) -> tuple[str, ...]:
+def listed(value: Sequence[str] | str | None) -> tuple[str, ...]:
+    """One name or several, as a tuple."""
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
 
 
-def _devices(names: tuple[str, ...]) -> tuple[str, ...]:
+def canonical_devices(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The devices by their canonical names; `all` is what the frameworks find.
+
+    Raises:
+        UsageError: Where none is named, or one that no framework could have.
+    """
     if not names:
         raise UsageError("no device was named; write cpu, cuda, cuda:1 or all")
     found = ["cpu"]
@@ -213,7 +230,13 @@ def _oracles(
 
 def _on_devices(oracle: Oracle, wanted: Request) -> Iterator[tuple[Oracle, str, str]]:
     for device in wanted.devices:
-        if device != "cpu" and oracle.framework in ("numpy", "autograd"):
+        if device == "cpu":  # every framework has one, and need not be imported to plan
+            yield oracle, device, ""
+            continue
+        if oracle.framework in ("numpy", "autograd"):
+            continue
+        if device == "cpu":  # there is always one: nothing is imported to find it
+            yield oracle, "cpu", ""
             continue
         try:
             yield oracle, backends.get(oracle.framework).find_device(device), ""

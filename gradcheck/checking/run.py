@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import traceback
 from collections import Counter, OrderedDict
@@ -38,7 +39,7 @@ def run(planned: Planned) -> Check:
     A refutation, an oracle that crashes and a forward that cannot be evaluated are verdicts.
     """
     start = time.perf_counter()
-    check = _blank(planned)
+    check = blank(planned)
     if planned.oracle is None:
         check.verdict = Verdict.MISSING
         check.reason = f"no derivative with respect to {planned.label} is claimed"
@@ -57,11 +58,17 @@ def run(planned: Planned) -> Check:
             check.verdict, check.reason = Verdict.ERROR, str(error)
         except Exception as error:  # noqa: BLE001  a user's forward or a framework may raise anything
             check.verdict, check.reason = Verdict.ERROR, _reason(error)
+    if check.verdict is Verdict.REFUTED:
+        from gradcheck.diagnosis.explaining import explain
+
+        operation = operation_of(planned)
+        check.diagnosis = explain(operation, claim_of(planned, operation), check)
     check.seconds = time.perf_counter() - start
     return check
 
 
-def _blank(planned: Planned) -> Check:
+def blank(planned: Planned) -> Check:
+    """A check of which nothing is known yet."""
     oracle = planned.oracle
     return Check(
         claim=planned.claim,
@@ -73,7 +80,7 @@ def _blank(planned: Planned) -> Check:
         verdict=Verdict.UNDECIDED,
         address=planned.address,
         required=planned.required,
-        kind=_kind(planned),
+        kind=planned.kind or _kind(planned),
     )
 
 
@@ -144,9 +151,19 @@ def operation_of(planned: Planned) -> Operation:
     """The operation of a check, found by its address where the check came from another process."""
     if planned.operation is not None:
         return planned.operation
+    if planned.payload is not None:
+        return _unpickled(planned.payload)
     from gradcheck.library import resolve
 
     return resolve([planned.address])[0].operation
+
+
+@functools.lru_cache(maxsize=4)
+def _unpickled(payload: bytes) -> Operation:
+    """The operation that was sent; one object for all checks of a batch, which share its examples."""
+    import pickle
+
+    return pickle.loads(payload)  # type: ignore[no-any-return]
 
 
 def claim_of(planned: Planned, operation: Operation) -> Claim:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.algebra.text import left_side
+from gradcheck.checking.cache import Cache
+from gradcheck.checking.executing import Execution
+from gradcheck.checking.gate import gate, judge
 from gradcheck.checking.given import given, remarks
-from gradcheck.checking.plan import Planned, Request, how_to_install, plan, request
-from gradcheck.checking.run import run
+from gradcheck.checking.plan import Planned, Request, how_to_install, listed, plan, request
 from gradcheck.checking.search import PROFILES
 from gradcheck.errors import GradcheckError, UsageError
 from gradcheck.library import Target, resolve
@@ -21,8 +24,10 @@ from gradcheck.oracles import EXACT, missing
 from gradcheck.reports.model import Check, Report, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
+
+    from gradcheck.reports.gaps import Gap
 
 
 def verify(
@@ -37,8 +42,14 @@ def verify(
     executor: Executor | None = None,
     *,
     require: Sequence[str] | str = (),
+    require_devices: Sequence[str] | str = (),
+    require_verdict: Mapping[str, str] | str | None = None,
+    gaps: Iterable[Gap | Mapping[str, Any]] = (),
+    complete: bool = False,
     progress: Callable[[int], Any] | None = None,
     jobs: int = 1,
+    time_limit: float | None = None,
+    cache: str | Path | None = None,
 ) -> Report:
     """Compare hand-derived derivatives with independent oracles, under derived error bounds.
 
@@ -54,9 +65,20 @@ def verify(
         data: Your own arrays by name (or a file `.npz` of them), instead of drawn examples.
         executor: Any `concurrent.futures.Executor`; checks then run in its workers.
         require: Oracles whose check must succeed for the report to be ok.
+        require_devices: Devices on which every claim must be verified.
+        require_verdict: What claims must reach at least, `"proved"` for instance; or a table of that
+            by a pattern of names or files of specs.
+        gaps: What is known not to be verified, each with claim, input, reason, until, and perhaps
+            oracle. It is accepted until that day, and reported.
+        complete: Whether the targets are all there are, so that a pattern of `require_verdict` or a
+            gap that matches none of them is a mistake.
         progress: Called with the number of checks; gives a context manager whose value is called
             with a text before each check.
         jobs: The number of processes, where no executor is given.
+        time_limit: Seconds for one check, after which it is an error and the rest goes on; none by
+            default. It works in a main thread only.
+        cache: A folder where supporting results are kept and found again while nothing that they
+            depend on has changed; none by default.
 
     Returns:
         The report; `report.ok` says whether every claim is covered.
@@ -66,10 +88,17 @@ def verify(
         SpecError: For a target that cannot be loaded.
     """
     start = time.perf_counter()
-    _check_profile(profile)
+    check_profile(profile)
+    own = gate(
+        require=require,
+        require_devices=require_devices,
+        require_verdict=require_verdict,
+        gaps=gaps,
+        complete=complete and wrt is None,
+    )
     wanted = request(
-        oracles=oracles,
-        devices=devices,
+        oracles=None if oracles is None else [*listed(oracles), *own.needed],
+        devices=[*listed(devices), *own.devices],
         dtypes=dtypes,
         wrt=wrt,
         require=require,
@@ -77,19 +106,26 @@ def verify(
         seed=seed,
         data=_data(data),
     )
-    targets = _targets(target)
+    targets, broken = _targets(target)
     _check_data(targets, wanted)
     checks = plan(targets, wanted)
     report = Report(seed=seed, profile=profile)
     report.notes.extend(_notes(targets, wanted))
+    report.checks.extend(_broken(name, error) for name, error in broken.items())
     report.problems.extend(_problems(wanted, checks))
+    kept = Cache(Path(cache)) if cache is not None else None
     with _progress(progress, len(checks)) as step:
         try:
-            for check in _results(checks, executor, jobs, step):
+            execution = Execution(executor, jobs, time_limit, kept, step)
+            for check in execution.results(checks):
                 report.checks.append(check)
         except KeyboardInterrupt:
             report.interrupted = True
+    if not report.interrupted:
+        judge(report, own)
     report.problems.extend(_not_compared(wanted, report))
+    report.notes.extend(_of_cache(kept, report))
+    report.formulas.update(_formulas(targets, report))
     report.seconds = time.perf_counter() - start
     return report
 
@@ -113,29 +149,53 @@ def _not_compared(wanted: Request, report: Report) -> Iterator[str]:
             yield f"nothing could be compared on the data for {claim}, {name}"
 
 
-def _check_profile(name: str) -> None:
+def check_profile(name: str) -> None:
+    """Whether a profile is known.
+
+    Raises:
+        UsageError: Suggesting the nearest name.
+    """
     if name not in PROFILES:
         near = get_close_matches(name, PROFILES, n=1)
         guess = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"unknown profile {name!r}; {guess}known are {', '.join(PROFILES)}")
 
 
-def _targets(target: Any) -> list[Target]:
+def _targets(target: Any) -> tuple[list[Target], dict[str, GradcheckError]]:
+    """The targets, and the files among several that cannot be loaded; a single one is an error."""
+    broken: dict[str, GradcheckError] = {}
     if target is None:
-        return resolve([])
-    found: list[Target] = []
+        return resolve([], broken), broken
+    found: dict[str, Target] = {}
     for item in target if isinstance(target, list | tuple) else [target]:
         if isinstance(item, Target):
-            found.append(item)
+            found[item.address or str(id(item.operation))] = item
         elif isinstance(item, str | Path):
-            found.extend(resolve([str(item)]))
+            found.update((t.address, t) for t in resolve([str(item)], broken))
         elif isinstance(item, Operation):
-            found.append(Target(item.name, item, getattr(item, "address", ""), None))
+            address = getattr(item, "address", "")
+            found[address or str(id(item))] = Target(item.name, item, address, None)
         else:
             raise UsageError(
                 f"{item!r} cannot be verified; give a spec, a chain, or the text that names one"
             )
-    return found
+    if broken and not found:
+        raise next(iter(broken.values()))
+    return list(found.values()), broken
+
+
+def _broken(name: str, error: GradcheckError) -> Check:
+    """A file that cannot be loaded, as a check that nothing is known of: the others go on."""
+    return Check(
+        claim=name,
+        input="—",
+        oracle="—",
+        device="—",
+        dtype="—",
+        verdict=Verdict.ERROR,
+        reason=str(error),
+        address=name,
+    )
 
 
 def _data(data: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
@@ -165,15 +225,36 @@ def _notes(targets: Sequence[Target], wanted: Request) -> Iterator[str]:
         yield how_to_install(name)
 
 
+def _formulas(targets: Sequence[Target], report: Report) -> Iterator[tuple[str, str]]:
+    """Each claimed derivative as LaTeX, under the name that the report gives it."""
+    labels = report.labels()
+    claimed = {(c.claim, c.address, c.input) for c in report.checks}
+    for target in targets:
+        for claim in target.operation.claims():
+            if claim.form == "missing" or (target.name, target.address, claim.label) not in claimed:
+                continue
+            expression = target.operation.slice_derivative(claim.output, claim.input)
+            if expression is not None:
+                left = left_side(expression, latex=True)
+                label = labels[target.name, target.address]
+                # What somebody wrote stands as written; what was composed, as one would write it.
+                shown = expression.simplify() if claim.form == "chain" else expression
+                yield f"{label}, {claim.label}", f"{left} = {shown.latex()}"
+
+
+def _of_cache(kept: Cache | None, report: Report) -> Iterator[str]:
+    """How much of the report was found in the cache."""
+    if kept is None:
+        return
+    found = sum(check.cached for check in report.checks)
+    if found:
+        yield f"{found} of {len(report.checks)} results are kept ones of unchanged files ({kept.folder})"
+    if kept.trouble:
+        yield kept.trouble
+
+
 def _problems(wanted: Request, checks: Sequence[Planned]) -> Iterator[str]:
-    """What the run lacks before it starts: a required oracle, a device that was named."""
-    for name in missing(wanted.required):
-        yield f"the required oracle {how_to_install(name)}"
-    for name in wanted.required:
-        claimed = {(c.claim, c.label) for c in checks if c.oracle is not None}
-        asked = {(c.claim, c.label) for c in checks if c.oracle and c.oracle.name == name}
-        for claim, label in sorted(claimed - asked):
-            yield f"the required oracle {name} has nothing to say about {claim} {label}"
+    """What the run lacks before it starts: a device that was named."""
     for device in wanted.devices:
         rows = [c for c in checks if c.device == device and c.oracle is not None]
         if device != "cpu" and not any(not c.skip for c in rows):
@@ -192,72 +273,3 @@ class _Quiet:
 
 def _progress(progress: Callable[[int], Any] | None, total: int) -> Any:
     return _Quiet() if progress is None else progress(total)
-
-
-def _results(
-    checks: Sequence[Planned],
-    executor: Executor | None,
-    jobs: int,
-    step: Callable[[str], Any],
-) -> Iterator[Check]:
-    if executor is not None:
-        yield from _in_workers(checks, executor, step)
-    elif jobs > 1 and len(checks) > 1:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        # Frameworks start threads, and a forked copy of a threaded process may hang: spawn.
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            try:
-                yield from _in_workers(checks, pool, step)
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    else:
-        for check in checks:
-            step(check.id)
-            yield run(check)
-
-
-def _in_workers(
-    checks: Sequence[Planned], executor: Executor, step: Callable[[str], Any]
-) -> Iterator[Check]:
-    """Checks of one claim go to one worker together, since they share its examples."""
-    batches: dict[tuple[str, str, str], list[Planned]] = {}
-    for check in checks:
-        key = (check.address, check.label, check.dtype)
-        batches.setdefault(key, []).append(_portable(check))
-    futures = [(batch, executor.submit(run_all, batch)) for batch in batches.values()]
-    for batch, future in futures:
-        try:
-            results = future.result()
-        except (GradcheckError, OSError, RuntimeError) as error:
-            results = [_lost(check, error) for check in batch]
-        for result in results:
-            step(f"{result.claim} {result.input}")
-            yield result
-
-
-def run_all(checks: Sequence[Planned]) -> list[Check]:
-    """Several checks, one after another, in a worker."""
-    return [run(check) for check in checks]
-
-
-def _portable(check: Planned) -> Planned:
-    """The check without the operation, which the worker finds by its address."""
-    from dataclasses import replace
-
-    if not check.address:
-        raise UsageError(
-            f"{check.claim} lives only in this process, so other processes cannot find it; "
-            "put it into a spec file, or run without -j and without an executor"
-        )
-    return replace(check, operation=None)
-
-
-def _lost(check: Planned, error: Exception) -> Check:
-    from gradcheck.checking.run import _blank
-
-    lost = _blank(check)
-    lost.verdict, lost.reason = Verdict.ERROR, f"the worker failed: {error}"
-    return lost

@@ -12,10 +12,12 @@ from typing import Any
 import click
 
 from gradcheck import __version__
+from gradcheck.cli.derive import derive
 from gradcheck.cli.doctor import doctor
 from gradcheck.cli.new import new
 from gradcheck.cli.show import list_, show
 from gradcheck.cli.verify import verify
+from gradcheck.cli.watch import watch
 from gradcheck.errors import GradcheckError
 
 EXIT_USAGE = 2
@@ -49,5 +51,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (verify, list_, show, doctor, new):
+for command in (verify, list_, show, derive, doctor, new, watch):
     main.add_command(command)

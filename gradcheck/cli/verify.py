@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradcheck.cli.arguments import OneOf, listed
+from gradcheck.configuration import VERDICTS, Configuration, nearest, read, spec_files
 from gradcheck.errors import UsageError
+from gradcheck.reports.formats import FORMATS, check_path, format_of, write
 
 if TYPE_CHECKING:
     from gradcheck.reports import Report
 
 PROFILES = ("quick", "standard", "thorough")
-FORMATS = ("text", "json")
+# What holds where neither the command line nor the configuration says anything.
+DEFAULTS: dict[str, Any] = {
+    "devices": ("cpu",),
+    "dtypes": ("float64", "float32"),
+    "profile": "standard",
+    "seed": 0,
+    "jobs": 1,
+    "time_limit": 300.0,
+}
+CACHE_FOLDER = ".gradcheck_cache"
 
 
 @click.command(short_help="Verify specs and chains.")
@@ -35,7 +46,6 @@ FORMATS = ("text", "json")
     multiple=True,
     metavar="NAME,...",
     callback=listed,
-    default=("cpu",),
     help="cpu, cuda, cuda:1, gpu (JAX's word); all takes what is found.  [default: cpu]",
 )
 @click.option(
@@ -44,7 +54,6 @@ FORMATS = ("text", "json")
     multiple=True,
     metavar="NAME,...",
     callback=listed,
-    default=("float64", "float32"),
     help="Precisions.  [default: float64,float32]",
 )
 @click.option(
@@ -57,11 +66,9 @@ FORMATS = ("text", "json")
 @click.option(
     "--profile",
     type=OneOf("profile", PROFILES),
-    default="standard",
-    show_default=True,
-    help="How many inputs are searched.",
+    help="How many inputs are searched.  [default: standard]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search.")
+@click.option("--seed", type=int, help="Seed of the search.  [default: 0]")
 @click.option(
     "--require",
     multiple=True,
@@ -70,12 +77,23 @@ FORMATS = ("text", "json")
     help="Oracles without whose support the run is incomplete (exit 3).",
 )
 @click.option(
+    "--require-device",
+    "require_devices",
+    multiple=True,
+    metavar="NAME,...",
+    callback=listed,
+    help="Devices on which every claim must be verified.",
+)
+@click.option(
+    "--require-verdict",
+    type=OneOf("verdict", VERDICTS),
+    help="What every claim must reach at least.",
+)
+@click.option(
     "--format",
     "form",
-    type=OneOf("format", FORMATS),
-    default="text",
-    show_default=True,
-    help="The report as text, or as JSON.",
+    type=OneOf("format", tuple(FORMATS)),
+    help="The report's format.  [default: what the suffix of --output means, or text]",
 )
 @click.option(
     "--data",
@@ -87,10 +105,21 @@ FORMATS = ("text", "json")
     "-j",
     "--jobs",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
     metavar="N",
-    help="So many checks at a time, each in its own process.",
+    help="So many checks at a time, each in its own process.  [default: 1]",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="For one check; one that takes longer is an error and the rest goes on.  [default: 300]",
+)
+@click.option(
+    "--cache/--no-cache",
+    default=None,
+    envvar="GRADCHECK_CACHE",
+    help="Keep what supports a claim in .gradcheck_cache and find it again while nothing that it depends on "
+    "has changed.  [default: cache]",
 )
 @click.option(
     "--output",
@@ -98,64 +127,141 @@ FORMATS = ("text", "json")
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write the report there instead of standard output.",
 )
+@click.option(
+    "--report",
+    "report_files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report there too, in the format that the suffix means; may be repeated.",
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The pyproject.toml whose [tool.gradcheck] holds.  [default: the nearest one upwards]",
+)
+@click.option(
+    "--fix", "mend", is_flag=True, help="Offer to write the proved edits of what is refuted."
+)
+@click.option("--yes", is_flag=True, help="With --fix: write them without asking.")
 @click.pass_context
 def verify(
     ctx: click.Context,
     /,
     targets: tuple[str, ...],
-    form: str,
+    form: str | None,
     output: Path | None,
     data: Path | None,
-    oracles: tuple[str, ...],
+    config: Path | None,
     wrt: tuple[str, ...],
+    cache: bool | None,
+    mend: bool,
+    yes: bool,
+    report_files: tuple[Path, ...],
     **options: Any,
 ) -> None:
-    """Verify specs and chains; without a TARGET, all that are bundled.
+    """Verify specs and chains.
+
+    Without a TARGET, those of [tool.gradcheck] in pyproject.toml, or else all that are bundled. What
+    the table says holds wherever an option is not given.
 
     \b
     Exit codes:
       0    every claim is covered: no oracle refutes it and at least one supports it
       1    something is refuted
-      2    the command line or a spec cannot be understood
+      2    the command line, the configuration or a spec cannot be understood
       3    incomplete: nothing checked, a claim uncovered, something required absent
       130  interrupted; the report holds what was done
     """  # noqa: D301
     from rich.console import Console
 
     from gradcheck.checking import verify as run
-    from gradcheck.library import resolve
     from gradcheck.reports.progress import progress
 
-    report = run(
-        resolve(targets),
+    known = read(config) if config else nearest(Path.cwd())
+    files = _files(report_files, known)
+    named = _targets(targets, known)
+    verified = functools.partial(
+        run,
+        named,
         wrt=wrt or None,
-        oracles=oracles or None,
         data=data,
+        cache=_cache(cache, known),
+        gaps=known.gaps,
+        complete=not targets and known.specs is not None,
         progress=functools.partial(progress, console=Console(stderr=True)),
-        **options,
+        **_settled(options, known),
     )
-    _deliver(report, form, output)
+    report = verified()
+    try:
+        asked = mend and not report.ok
+        if asked and _mended(report, named, form, yes=yes):
+            report, asked = verified(), False
+        for path in files:
+            write(report, path)
+        if not asked or output is not None or form not in (None, "text"):
+            _deliver(report, form, output)  # else it was shown before the question was asked
+    except UsageError:  # a full disk: what was found is not lost with it
+        click.echo(report)
+        raise
     ctx.exit(report.exit_code)
 
 
-def _deliver(report: Report, form: str, output: Path | None) -> None:
+def _mended(report: Report, named: list[str] | None, form: str | None, *, yes: bool) -> bool:
+    """Whether a proved edit was written: the report so far is shown first."""
+    from gradcheck.cli.fix import fix
+    from gradcheck.library import resolve
+
+    err = form not in (None, "text")
+    if err:
+        click.echo(report, err=True)
+    else:
+        _deliver(report, form, None)
+    return fix(report, resolve(named or []), yes=yes, err=err)
+
+
+def _targets(texts: tuple[str, ...], known: Configuration) -> list[str] | None:
+    """What the command line names, or else the configuration; None for all that are bundled."""
+    if texts or known.specs is None:
+        return list(texts) or None
+    return [str(path) for path in spec_files(known.specs, known.folder)]
+
+
+def _files(named: tuple[Path, ...], known: Configuration) -> list[Path]:
+    """Where the report is written besides; whether it can be is found out before the run."""
+    files = list(named) or [known.folder / name for name in known.report]
+    for path in files:
+        check_path(path)
+    return files
+
+
+def _cache(wanted: bool | None, known: Configuration) -> Path | None:
+    """The folder in which results are kept, if they are."""
+    if wanted is False or (wanted is None and known.cache is False):
+        return None
+    return known.folder / (known.cache if isinstance(known.cache, str) else CACHE_FOLDER)
+
+
+def _settled(options: dict[str, Any], known: Configuration) -> dict[str, Any]:
+    """Each option from the command line, or else from the configuration, or else by default."""
+    settled = {}
+    for name, value in options.items():
+        if value is None or value == ():
+            value = getattr(known, name)  # noqa: PLW2901
+        settled[name] = DEFAULTS.get(name) if value is None else value
+    return settled
+
+
+def _deliver(report: Report, form: str | None, output: Path | None) -> None:
     from rich.console import Console
 
     from gradcheck.reports.text import render, summary
 
     if output is not None:
-        text = report.to_json() if form == "json" else str(report)
-        _write(output, text + "\n")
+        write(report, output, form or format_of(output))
         click.echo(f"{summary(report)}; report in {output}", err=True)
-    elif form == "json":
-        click.echo(report.to_json())
-    else:
+    elif form in (None, "text"):
         render(report, Console())
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}"
-        raise UsageError(message) from None
+    else:
+        click.echo(FORMATS[form](report))
