@@ -14,14 +14,11 @@ On a machine that does other work too, give each framework one thread, or idle t
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import platform
-import random
 import sys
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +29,8 @@ import jax  # noqa: TID253
 import jax.numpy as jnp  # noqa: TID253
 import numpy as np
 import torch  # noqa: TID253
+from growth import EXPONENT, growth, show_growth
+from timing import Case, Result, measure, ready
 
 from gradcheck import load
 
@@ -43,91 +42,6 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 classifier = load("weighted_sum") >> load("softmax") >> load("cross_entropy")
 softmax = load("softmax")
-
-
-@dataclass
-class Case:
-    """Contenders of one task, timed in turn.
-
-    Attributes:
-        task: Which question of the four it belongs to.
-        name: Sizes and framework.
-        calls: What is timed, by name; "compiled" is ours.
-        limits: The ratio compiled / other that is aimed at, by name of the other.
-    """
-
-    task: str
-    name: str
-    calls: dict[str, Call]
-    limits: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Result:
-    """What a case took."""
-
-    task: str
-    name: str
-    seconds: dict[str, list[float]]
-    ratios: dict[str, tuple[float, float, float]]
-    limits: dict[str, float]
-
-    def verdict(self, other: str) -> str:
-        """Whether the limit is met, within the quartiles or not."""
-        low, middle, _ = self.ratios[other]
-        if other not in self.limits:
-            return ""
-        limit = self.limits[other]
-        if middle <= limit:
-            return f"met (≤ {limit:g})"
-        return f"within the spread (≤ {limit:g})" if low <= limit else f"NOT met (≤ {limit:g})"
-
-
-# ---------------------------------------------------------------- timing
-
-
-def measure(case: Case, rounds: int, seconds: float) -> Result:
-    """Every contender once a round; a quick one several times, until `seconds` are filled."""
-    counts = {}
-    for name, call in case.calls.items():
-        call()
-        call()
-        start = time.perf_counter()
-        call()
-        once = time.perf_counter() - start
-        counts[name] = max(1, min(2000, int(seconds / max(once, 1e-7))))
-    taken: dict[str, list[float]] = {name: [] for name in case.calls}
-    order = list(case.calls)
-    shuffle = random.Random(0).shuffle
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(rounds):
-            shuffle(order)
-            for name in order:
-                taken[name].append(_timed(case.calls[name], counts[name]))
-    finally:
-        gc.enable()
-    ratios = {n: _quartiles(taken["compiled"], t) for n, t in taken.items() if n != "compiled"}
-    return Result(case.task, case.name, taken, ratios, case.limits)
-
-
-def _timed(call: Call, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - start) / count
-
-
-def _quartiles(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    ratios = np.array(ours) / np.array(theirs)
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    return float(low), float(middle), float(high)
-
-
-def ready(function: Callable[..., Any], *args: Any, **values: Any) -> Call:
-    """A call that waits for JAX's result."""
-    return lambda: jax.block_until_ready(function(*args, **values))
 
 
 # ---------------------------------------------------------------- (a) the gradient of the chain
@@ -188,6 +102,14 @@ def loss_jax(w: Any, b: Any, x: Any, y: Any) -> Any:
     return -(y * jax.nn.log_softmax(x @ w + b)).sum() / len(x)
 
 
+def loss_numpy(w: Any, b: Any, x: Any, y: Any) -> Any:
+    """The loss that autograd differentiates."""
+    z = anp.dot(x, w) + b
+    z = z - anp.max(z, axis=1, keepdims=True)
+    return -anp.sum(y * (z - anp.log(anp.sum(anp.exp(z), axis=1, keepdims=True)))) / len(x)
+
+
+autodiff_numpy = autograd.grad(loss_numpy, (0, 1))
 autodiff_jax = jax.jit(jax.grad(loss_jax, argnums=(0, 1)))
 
 
@@ -206,6 +128,8 @@ def gradients(quick: bool) -> Iterator[Case]:
         leaves = {k: v.clone().requires_grad_(k in "wb") for k, v in tensors.items()}
         arrays = {k: jnp.asarray(v) for k, v in values.items()}
         chain = partial(autodiff_torch, **leaves, fused=False)
+        plain = [values[k] for k in "wbxy"]
+        jax_grad = ready(autodiff_jax, *(arrays[k] for k in "wbxy"))
         title = f"({m}, {n}, {o}) {dtype}"
         yield Case(
             "a",
@@ -214,9 +138,11 @@ def gradients(quick: bool) -> Iterator[Case]:
                 "compiled": partial(classifier.gradient("w", "b"), **values),
                 "by hand": partial(hand_numpy, **values),
                 "by hand, in place": partial(tuned_numpy, **values),
+                "autodiff": partial(autodiff_numpy, *plain),
                 "torch chain": chain,
+                "jax.grad": jax_grad,
             },
-            {"by hand": 1.05, "torch chain": 1.0},
+            {"by hand": 1.05, "autodiff": 1.0, "torch chain": 1.0},
         )
         yield Case(
             "a",
@@ -226,6 +152,7 @@ def gradients(quick: bool) -> Iterator[Case]:
                 "by hand": partial(hand_torch, **tensors),
                 "autodiff": partial(autodiff_torch, **leaves, fused=True),
                 "torch chain": chain,
+                "jax.grad": jax_grad,
             },
             {"by hand": 1.05, "autodiff": 1.0, "torch chain": 1.0},
         )
@@ -235,8 +162,9 @@ def gradients(quick: bool) -> Iterator[Case]:
             {
                 "compiled": ready(classifier.gradient("w", "b"), **arrays),
                 "by hand": ready(hand_jax, **arrays),
-                "autodiff": ready(autodiff_jax, arrays["w"], arrays["b"], arrays["x"], arrays["y"]),
+                "autodiff": jax_grad,
                 "torch chain": chain,
+                "torch autograd": partial(autodiff_torch, **leaves, fused=True),
             },
             {"by hand": 1.05, "autodiff": 1.0, "torch chain": 1.0},
         )
@@ -323,47 +251,6 @@ def jacobians(quick: bool) -> Iterator[Case]:
         )
 
 
-# ---------------------------------------------------------------- (c) growth of the vjp
-
-
-@dataclass
-class Growth:
-    """Times of the vjp of softmax as m·n grows, and the exponent that fits them."""
-
-    framework: str
-    entries: list[int]
-    seconds: list[float]
-    exponent: float
-    steps: list[float]
-
-
-def growth(framework: str, quick: bool, rounds: int) -> Growth:
-    """The least-squares slope of log time over log entries; the smallest of several times each."""
-    entries = [10**k for k in range(3, 6 if quick else 9)]
-    seconds = []
-    pull = softmax.vjp("z")
-    for count in entries:
-        shape = (count // 100, 100)
-        z = np.random.default_rng(0).standard_normal(shape, np.float32)
-        make = {
-            "numpy": np.array,
-            "torch": lambda v: torch.from_numpy(v.copy()),
-            "jax": jnp.asarray,
-        }
-        array, cotangent = make[framework](z), make[framework](z[::-1].copy())
-        call = (
-            ready(pull, cotangent, z=array)
-            if framework == "jax"
-            else partial(pull, cotangent, z=array)
-        )
-        call()
-        repeats = max(1, min(200, 10**6 // count))
-        seconds.append(min(_timed(call, repeats) for _ in range(rounds)))
-    x, t = np.log(entries), np.log(seconds)
-    slope = float(np.polyfit(x, t, 1)[0])
-    return Growth(framework, entries, seconds, slope, (np.diff(t) / np.diff(x)).tolist())
-
-
 # ---------------------------------------------------------------- the report
 
 
@@ -421,8 +308,7 @@ def main() -> int:
     for framework in ("numpy", "torch", "jax") if "c" in given.only else ():
         found = growth(framework, given.quick, 3 if given.quick else 7)
         slopes.append(found)
-        steps = ", ".join(f"{s:.2f}" for s in found.steps)
-        print(f"  vjp, {framework}: exponent {found.exponent:.3f} (steps {steps})", flush=True)
+        show_growth(found)
     kept = given.output or (None if given.quick else RESULTS)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -435,7 +321,7 @@ def main() -> int:
     missed = [
         f"{r.name} / {o}" for r in results for o in r.limits if r.verdict(o).startswith("NOT")
     ]
-    missed += [f"growth on {g.framework}" for g in slopes if g.exponent > 1.05]
+    missed += [f"growth on {g.framework}" for g in slopes if g.exponents["compiled"] > EXPONENT]
     print(f"{len(missed)} limits missed" + (f": {'; '.join(missed)}" if missed else ""))
     return 1 if missed else 0
 

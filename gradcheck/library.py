@@ -214,8 +214,8 @@ def _short(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _home(operation: Operation) -> Path:
-    return Path(getattr(operation, "address", "").partition("::")[0]).resolve()
+def _home(operation: Operation) -> Path | None:
+    return getattr(operation, "home", None)
 
 
 def _operations(path: Path) -> dict[str, Operation]:
@@ -225,6 +225,8 @@ def _operations(path: Path) -> dict[str, Operation]:
     for name, operation in found.items():
         if not getattr(operation, "address", ""):
             operation.address = f"{_short(path)}::{name}"  # type: ignore[attr-defined]
+            # The address is short for the folder in which it was loaded; this holds in any.
+            operation.home = path.resolve()  # type: ignore[attr-defined]
             if (
                 operation.location is None
                 or operation.name in ("spec", "")

@@ -26,7 +26,7 @@ def spec(forward: Any, jacobian: Any, output: Any = "", **inputs: Any) -> Spec:
 def judged(operation: Any, name: str | None = None, **options: Any) -> Any:
     """What the oracle finds about the one claim, or about the one of an input."""
     (claim,) = [
-        c for c in operation.claims() if c.form != "missing" and (name is None or c.input == name)
+        c for c in operation.claims() if c.form != "missing" and (name is None or c.label == name)
     ]
     return exact(operation, claim, **options)
 

@@ -240,3 +240,9 @@ def test_an_unchanged_library_imports_no_framework(project):
         for _ in range(2)
     ]
     assert outputs[1].stdout == "True []\n"
+
+
+def test_a_change_of_folder_changes_neither_files_nor_keys(project, monkeypatch, tmp_path_factory):
+    run(project)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert found(run(project)) == [True, True]

@@ -69,11 +69,16 @@ def test_the_action_does_what_it_says(tmp_path: Path) -> None:
     _project(tmp_path)
     values = {"TARGETS": "specs", "ARGUMENTS": "--oracle symbolic --profile quick"}
     script = action["runs"]["steps"][-1]["run"]
+    values |= {"RUNNER_TEMP": str(tmp_path), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
     done = _shell(script, tmp_path, **values, REPORT="gradcheck-report.json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"proved"' in (tmp_path / "gradcheck-report.json").read_text(encoding="utf-8")
     (tmp_path / "specs" / "square.py").write_text(SQUARE.replace("2 *", "3 *"), encoding="utf-8")
-    assert _shell(script, tmp_path, **values, REPORT="report.json").returncode == 1
+    wrong = _shell(script, tmp_path, **values, REPORT="report.sarif")
+    assert wrong.returncode == 1
+    assert re.search(r"^::error file=specs/square\.py,line=\d+,", wrong.stdout, re.MULTILINE)
+    assert '"2.1.0"' in (tmp_path / "report.sarif").read_text(encoding="utf-8")
+    assert "| square, x | refuted |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
 def test_the_hook_is_well_formed_and_takes_file_names(tmp_path: Path) -> None:

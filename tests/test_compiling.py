@@ -406,3 +406,53 @@ def test_every_other_framework_runs_through_the_namespace():
 
     found = classifier.gradient("w")(**{n: anp.array(v) for n, v in VALUES.items()})["w"]
     np.testing.assert_allclose(found, classifier.gradient("w")(**VALUES)["w"], rtol=1e-13)
+
+
+# ---------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch"])
+def test_diagonals_of_transposed_arrays(framework):
+    """A result computed from a transpose lies in memory as that does; a diagonal must still be one."""
+    chain = transpose >> softmax
+    (name,) = chain.differentiable
+    for shape in ((3, 4), (4, 4)):
+        value = RNG.normal(size=shape)
+        a = softmax.value(z=value.T)
+        expected = np.einsum("pq,qs,pr->pqsr", a, np.eye(a.shape[1]), np.eye(a.shape[0]))
+        expected -= np.einsum("pq,ps,pr->pqsr", a, a, np.eye(a.shape[0]))
+        for array in (value, np.asfortranarray(value)):
+            given = array if framework == "numpy" else torch.from_numpy(array)
+            found = np.asarray(chain.dense(name)(**{name: given}))
+            np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-16)
+
+
+def test_dead_arrays_are_written_over():
+    pull = softmax.vjp("z")
+    v, z = RNG.normal(size=(2, 6, 3))
+    kept_v, kept_z = v.copy(), z.copy()
+    first = pull(v, z=z)["z"]
+    assert "np.subtract(d_a, t6[:, None], out=t5)" in pull.source
+    second = pull(v, z=z)["z"]
+    np.testing.assert_array_equal(first, second)
+    assert not np.shares_memory(first, second)
+    np.testing.assert_array_equal(v, kept_v)
+    np.testing.assert_array_equal(z, kept_z)
+
+
+# ---------------------------------------------------------------- what is trusted
+
+
+def test_the_source_names_the_relations_it_trusts():
+    line = "# uses Σ_q y[p,q] = 1: each row of y is a probability distribution"
+    for framework in FRAMEWORKS:
+        for made in (classifier.gradient("w"), classifier.dense("w")):
+            made(**on(framework, VALUES))
+            assert line in made.source
+    product = classifier.hvp("w")
+    product(VALUES["w"], **VALUES)
+    assert line in product.source
+    assert "Σ_q y[p,q] = 1" in classifier.jacobian["w"].simplify().conditions()
+    pull = softmax.vjp("z")
+    pull(VALUES["x"], z=VALUES["x"])
+    assert "# uses" not in pull.source

@@ -100,7 +100,14 @@ def test_a_bound_that_swallows_the_derivative_is_weak() -> None:
 
 
 def test_an_entry_is_lost_where_the_framework_has_it() -> None:
-    truth = np.array([1.0, 0.5])
-    assert lost(np.array([1.0, 0.5]), truth, own=0.01).tolist() == [True, True]
-    assert not lost(np.array([0.1, 0.2]), truth, own=0.01).any()
-    assert not lost(np.array([1.0, 0.5]), truth, own=0.9).any()
+    truth, gone = np.array([1.0, 0.9]), np.zeros(2)
+    assert lost(gone, truth, 0.01, "float16").tolist() == [True, True]
+    assert lost(np.array([np.nan, 0.1]), truth, 0.01, "float16").tolist() == [True, False]
+    assert not lost(gone, truth, 0.9, "float16").any()
+    assert not lost(gone, truth, np.inf, "float16").any()  # the framework overflows as well
+
+
+def test_an_entry_that_cancels_or_underflows_is_not_lost() -> None:
+    truth, gone = np.array([1.0, 0.9]), np.zeros(2)
+    assert lost(gone, truth, 0.01, "float16", paths=np.array([1.5, 50.0])).tolist() == [True, False]
+    assert not lost(gone, 1e-7 * truth, 0.0, "float16").any()

@@ -109,7 +109,7 @@ MESSAGES: dict[tuple[str, str, str], str] = {
 Refuted: softmax, input z (mine.py:21)
   Wrong letter in term 2 (mine.py:21).
   - a[p,s] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::softmax --fix` writes it.
   by symbolic (cpu exact)
   m = 1, n = 2
   z (1 × 2) = [[0.0, 1.0]]
@@ -122,7 +122,7 @@ Refuted: softmax, input z (mine.py:21)
 Refuted: sign, input z (mine.py:27)
   Wrong sign in term 2 (mine.py:27).
   + a[p,q] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::sign --fix` writes it.
   by symbolic (cpu exact)
   m = 1, n = 1
   z (1 × 1) = [[0.0]]
@@ -134,7 +134,7 @@ Refuted: sign, input z (mine.py:27)
 Refuted: one_term, input z (mine.py:31)
   A term is missing (mine.py:31).
   nothing → - a[p,q] a[p,s] δ[p,r]
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::one_term --fix` writes it.
   by symbolic (cpu exact)
   m = 1, n = 1
   z (1 × 1) = [[0.0]]
@@ -146,7 +146,7 @@ Refuted: one_term, input z (mine.py:31)
 Refuted: across_rows, input z (mine.py:35)
   A delta is missing in term 2 (mine.py:35).
   - a[p,q] a[p,s] → - a[p,q] a[p,s] δ[p,r]
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::across_rows --fix` writes it.
   by symbolic (cpu exact)
   m = 2, n = 1
   z (2 × 1) = [[0.0], [0.0]]
@@ -158,7 +158,7 @@ Refuted: across_rows, input z (mine.py:35)
 Refuted: mean, input x (mine.py:48)
   Wrong factor: n too much (mine.py:48).
   2 x[p] → 2 x[p] / n
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::mean --fix` writes it.
   It would be right for another question: it is the sum instead of the mean over n.
   by symbolic (cpu exact)
   n = 2
@@ -170,7 +170,7 @@ Refuted: mean, input x (mine.py:48)
 Refuted: growth, input x (mine.py:55)
   A tensor too many (mine.py:55).
   y[p] x[p] δ[p,q] → y[p] δ[p,q]
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::growth --fix` writes it.
   It would be right for another question: it is the gradient with respect to log x.
   by symbolic (cpu exact)
   n = 1
@@ -183,7 +183,7 @@ Refuted: growth, input x (mine.py:55)
 Refuted: cube, input x (mine.py:62)
   Wrong power (mine.py:62).
   3 x[p] δ[p,q] → 3 x^2[p] δ[p,q]
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::cube --fix` writes it.
   by symbolic (cpu exact)
   n = 1
   x (1) = [-1.0]
@@ -220,7 +220,7 @@ Refuted: damped, input x (mine.py:80)
 Refuted: chain, input b (mine.py:21)
   Link softmax: wrong letter in term 2 (mine.py:21).
   - a[p,s] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::chain --fix` writes it.
   by symbolic (cpu exact)
   m = 1, n = 1, o = 2
   x (1 × 1) = [[0.0]]
@@ -237,7 +237,7 @@ Refuted: closed, input z (mine.py:87)
   The closed form: wrong sign (mine.py:87).
   y[r,s] / m → - y[r,s] / m
   - a[r,s] / m → + a[r,s] / m
-  With this edit it is proved; `gradcheck verify --fix` writes it.
+  With this edit it is proved; `gradcheck verify mine.py::closed --fix` writes it.
   by symbolic (cpu exact)
   m = 1, n = 2
   z (1 × 2) = [[0.0, 1.0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradcheck import Spec, load, number, real
+from gradcheck import Spec, constant, load, number, real, verify_jvp, verify_vjp
 from gradcheck.diagnosis import OpaqueCase, diagnose_opaque
 from gradcheck.diagnosis.model import KINDS, blank
 
@@ -291,16 +291,21 @@ def test_a_right_claim_has_no_kind():
 OF_TERMS = {
     "sign": (
         lambda v, z: softmax(z) * v + softmax(z) * (v * softmax(z)).sum(1, keepdims=True),
-        "wrong sign in term 2",
+        "wrong sign in term 2: it computes + a[p,q] a[p,s] δ[p,r] where - a[p,q] a[p,s] δ[p,r] belongs, "
+        "in ∂a[p,q]/∂z[r,s]",
     ),
-    "missing-term": (lambda v, z: softmax(z) * v, "a term is missing: - a[p,q] a[p,s] δ[p,r]"),
+    "missing-term": (
+        lambda v, z: softmax(z) * v,
+        "a term is missing: - a[p,q] a[p,s] δ[p,r], in ∂a[p,q]/∂z[r,s]",
+    ),
     "wrong-letter": (
         lambda v, z: softmax(z) * v - softmax(z) ** 2 * v.sum(1, keepdims=True),
-        "wrong letter in term 2: it computes - a[p,s] a[p,s] δ[p,r] where - a[p,q] a[p,s] δ[p,r] belongs",
+        "wrong letter in term 2: it computes - a[p,s] a[p,s] δ[p,r] where - a[p,q] a[p,s] δ[p,r] belongs, "
+        "in ∂a[p,q]/∂z[r,s]",
     ),
     "factor": (
         lambda v, z: softmax(z) * v - 2 * softmax(z) * (v * softmax(z)).sum(1, keepdims=True),
-        "wrong factor in term 2: 2 too much",
+        "wrong factor in term 2, - a[p,q] a[p,s] δ[p,r]: 2 too much, in ∂a[p,q]/∂z[r,s]",
     ),
     "missing-delta": (
         lambda v, z: softmax(z) * v - (softmax(z) * (v * softmax(z)).sum()),
@@ -334,3 +339,132 @@ def test_an_operation_that_cannot_be_read_is_no_hindrance():
         output={"b": "n n"},
     )
     assert told(softmax_cases(OF_TERMS["sign"][0]), operation=bare)[0] == "none"
+
+
+def test_what_no_error_explains_is_derived_from_the_forward():
+    found = diagnose_opaque(
+        softmax_cases(lambda v, z: of_softmax(v, z) + np.cos(z) * v), operation=load("softmax")
+    )
+    assert found["kind"] == "none"
+    assert found["derived"].startswith('einsum("pq,pr,qs->pqrs", "a", delta, delta)')
+
+
+def test_right_for_ones_says_nothing_where_that_gives_zero():
+    # The rows of softmax sum to 1: a cotangent of ones gives 0, whatever else is wrong.
+    centred = lambda v, z: (v - v.mean(1, keepdims=True)) * softmax(z) ** 2 + 0 * z  # noqa: E731
+    wrong = lambda v, z: centred(v, z) - centred(v, z).mean(1, keepdims=True)  # noqa: E731
+    assert told(softmax_cases(wrong))[0] != "ones-only"
+
+
+# ---------------------------------------------------------------------- where it is wrong
+
+
+def test_patterns_of_values_alone():
+    found = diagnose_opaque(softmax_cases(WRONG_SOFTMAX["extra-delta"][0]), output="a")
+    patterns = {item["pattern"]: (item["wrong"], item["entry"][:3]) for item in found["patterns"]}
+    assert patterns == {
+        "p = r, q ≠ s": (True, "∂a["),
+        "p = r, q = s": (False, "∂a["),
+        "p ≠ r": (False, "∂a["),
+    }
+    assert found["gaps"]["letters"] == [["p", "q"], ["r", "s"]]
+    assert np.shape(found["gaps"]["values"]) == (*SHAPES[0], *SHAPES[0])
+
+
+def test_a_right_claim_has_no_wrong_patterns():
+    found = diagnose_opaque(softmax_cases(of_softmax))
+    assert found["patterns"] == []
+    assert found["gaps"] is None
+
+
+# ---------------------------------------------------------------------- through verify_vjp
+
+
+def forward(xp, z):
+    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def diagnosis(rule, *, of=forward, inputs=None, verify=verify_vjp, **options):
+    options = {"oracles": ["autograd"], "profile": "quick"} | options
+    report = verify(rule, of=of, inputs=inputs or {"z": real("m n")}, **options)
+    return report.checks[0].diagnosis
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_size_is_not_mistaken_for_a_number(axis):
+    found = diagnosis(lambda v, z: of_softmax(v, z) * z.shape[axis])
+    assert (found["kind"], found["factor"]) == ("factor", "mn"[axis])
+    assert found["seconds"] < 2
+
+
+def test_a_plain_forward_names_the_term():
+    found = diagnosis(OF_TERMS["wrong-letter"][0])
+    assert found["kind"] == "wrong-letter"
+    assert found["message"] == OF_TERMS["wrong-letter"][1].replace("a[", "out[")
+
+
+def test_a_jvp_is_diagnosed_too():
+    def pushed(t, z):
+        a = softmax(z)
+        return a * t + a * (a * t).sum(1, keepdims=True)
+
+    assert diagnosis(pushed, verify=verify_jvp)["message"].startswith("wrong sign in term 2: ")
+
+
+def test_axes_of_the_output_are_named():
+    def bias(_xp, b, x):
+        return x + b
+
+    found = diagnosis(
+        lambda v, _b, _x: v[-1], of=bias, inputs={"b": real("n"), "x": constant(real("m n"))}
+    )
+    assert found["message"] == "the sum over m is missing: only the last entry counts"
+
+
+def test_the_rule_is_asked_again_elsewhere():
+    rule = lambda v, z: v * z * (1 - z)  # noqa: E731
+    found = diagnosis(rule, of=lambda xp, z: xp.sigmoid(z), inputs={"z": real("n")})
+    assert found["kind"] == "input-for-output"
+
+
+def test_eps_is_moved_in_the_rule_itself():
+    params = {"eps": number(1e-8, 1e-3)}
+    found = diagnosis(
+        lambda v, x, *, eps: v / (np.sqrt(x) + eps) / 2,
+        of=lambda xp, x, *, eps: xp.sqrt(x + eps), inputs={"x": real("n", 0.5, 4)}, params=params,
+    )  # fmt: skip
+    assert found["kind"] == "eps-placement"
+
+
+def test_an_error_of_float32_is_not_there_in_float64():
+    def rule(v, z):
+        return of_softmax(v, z) * (1.001 if z.dtype == np.float32 else 1)
+
+    found = diagnosis(rule, dtypes=["float32"])
+    assert (found["kind"], found["message"]) == (
+        "low-precision-only",
+        "right in float64, wrong in float32",
+    )
+
+
+def test_a_rule_that_raises_elsewhere_is_still_refuted():
+    def rule(v, z):
+        if z.size > 4:
+            raise RuntimeError(z.shape)
+        return -of_softmax(v, z)
+
+    data = {"z": np.array([[0.0, 1.0]])}
+    report = verify_vjp(rule, of=forward, inputs={"z": real("m n")}, oracles="autograd", data=data)
+    assert report.checks[0].verdict == "refuted"
+    assert report.checks[0].diagnosis["message"].startswith("no diagnosis: RuntimeError")
+
+
+def test_an_output_whose_size_is_no_axis_is_diagnosed_by_values():
+    found = diagnosis(
+        lambda v, _x: -v[1:],
+        of=lambda xp, x: xp.concat([xp.ones((1,)), x]),
+        inputs={"x": real("n")},
+    )
+    assert found["kind"] == "sign"
+    assert found["derived"] is None

@@ -40,7 +40,7 @@ def test_closed_forms_of_the_classifier(name, letters, matrix):
     closed = CHAIN.jacobian[name].simplify()
     assert str(closed) == letters
     assert closed.vectorised() == matrix
-    assert closed.conditions() == ["a ≠ 0", "o ≥ 1"]
+    assert closed.conditions() == ["a ≠ 0", "o ≥ 1", "Σ_q y[p,q] = 1"]
     assert equal(CHAIN, CHAIN.jacobian[name], closed).verdict == "proved"
 
 
@@ -83,7 +83,7 @@ def test_rows_of_a_real_matrix_do_not_sum_to_one():
 def test_rows_of_a_distribution_do(domain):
     closed = spec_of(domain, SUMMED).jacobian["x"].simplify()
     assert str(closed) == "m δ[p,r] δ[q,s]"
-    assert closed.conditions() == ["m ≥ 1"]
+    assert closed.conditions() == ["m ≥ 1", "Σ_q y[p,q] = 1"]
 
 
 @pytest.mark.parametrize(

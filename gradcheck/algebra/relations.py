@@ -3,7 +3,8 @@
 A relation is used only where that is sound: on a letter that is summed, that stands nowhere else in
 the term (never on a diagonal), and that runs over the tensor's own last axis. Only the last axis has
 one, so that no two relations share a factor through different letters. Rows exist where that axis has
-at least one value, which is recorded as a condition.
+at least one value, which is recorded as a condition, as is the relation itself: on arrays outside the
+domain the result differs.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ class Relation:
     letters: int
     dotted: bool
     because: str
+
+    def equation(self) -> str:
+        """`Σ_q y[p,q] = 1`, in letters of its own."""
+        letters = "pqrstuvw"[: self.letters]
+        return f"Σ_{letters[-1]} {self.name}[{','.join(letters)}] = 1"
 
     def fits(self, factor: Factor) -> bool:
         """Whether a factor is this tensor itself, no power and no function of it."""
@@ -84,7 +90,7 @@ def used(term: Term, use: Use) -> Term:
     factors = list(term.factors)
     factors.remove(use.factor)
     axis = term.axes[use.letter]
-    condition = () if is_number(axis) else (f"{axis} ≥ 1",)
+    condition = (use.relation.equation(), *(() if is_number(axis) else (f"{axis} ≥ 1",)))
     return replace(
         term,
         factors=tuple(factors),

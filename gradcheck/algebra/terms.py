@@ -202,7 +202,7 @@ class Expression:
         return {f.name for t in self.terms for f in t.factors}
 
     def conditions(self) -> list[str]:
-        """What must not be zero for this form to equal the one it was derived from."""
+        """What must hold for this form to equal the one it was derived from: a ≠ 0, Σ_q y[p,q] = 1."""
         return sorted({c for t in self.terms for c in t.conditions})
 
     def _plus(self, other: object, sign: int) -> Expression:

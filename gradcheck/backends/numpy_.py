@@ -57,6 +57,8 @@ _DIRECT = {
     "transpose": "{0}.transpose({1})",
     "turned": "{0}.T",
     "copy": "np.array({0})",
+    "settled": "np.ascontiguousarray({0})",
+    "settled copy": "np.array({0}, order='C')",
     "zeros": "np.zeros({shape}, {dtype})",
     "full": "np.full({shape}, {0}, {dtype})",
     "diagonal": "np.einsum({equation}, {0})",
@@ -70,6 +72,12 @@ _INTO = {
     "divide": "np.divide({0}, {1}, out={out})",
     **{f"{p}.{n}": f"np.{n}({{0}}, out={{out}})" for n in (*_UNARY, "square") for p in ("xp", "f")},
     "negative": "np.negative({0}, out={out})",
+    "add over": "np.add({0}, {1}, out={out})",
+    "subtract over": "np.subtract({0}, {1}, out={out})",
+    "multiply over": "np.multiply({0}, {1}, out={out})",
+    "divide over": "np.divide({0}, {1}, out={out})",
+    "negative over": "np.negative({0}, out={out})",
+    **{f"{p}.{n} over": f"np.{n}({{0}}, out={{out}})" for n in _UNARY for p in ("xp", "f")},
 }
 
 

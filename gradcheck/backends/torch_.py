@@ -61,6 +61,8 @@ _DIRECT = {
     "transpose": "{0}.permute({1})",
     "turned": "{0}.t()",
     "copy": "{0}.clone()",
+    "settled": "{0}.contiguous()",
+    "settled copy": "{0}.clone(memory_format=torch.contiguous_format)",
     "zeros": "torch.zeros({shape}, dtype={dtype}, device={device})",
     "full": "torch.full({shape}, {0}, dtype={dtype}, device={device})",
     "diagonal": "torch.einsum({equation}, {0})",
@@ -73,6 +75,12 @@ _INTO = {
     "divide": "torch.div({0}, {1}, out={out})",
     "divide first": "{out}.div_({1})",
     "negative": "{out}.neg_()",
+    "add over": "torch.add({0}, {1}, out={out})",
+    "subtract over": "torch.sub({0}, {1}, out={out})",
+    "multiply over": "torch.mul({0}, {1}, out={out})",
+    "divide over": "torch.div({0}, {1}, out={out})",
+    "negative over": "torch.neg({0}, out={out})",
+    **{f"{p}.{n} over": f"torch.{n}({{0}}, out={{out}})" for n in _UNARY for p in ("xp", "f")},
     **{f"{p}.{n}": f"{{out}}.{n}_()" for n in (*_UNARY, "square") for p in ("xp", "f")},
 }
 

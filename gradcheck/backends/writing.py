@@ -14,9 +14,11 @@ class Writing:
     """The lines of one framework.
 
     Attributes:
-        direct: Operations that have a line of their own, operands as `{0}`, `{1}`, keywords by name.
+        direct: Operations that have a line of their own, operands as `{0}`, `{1}`, keywords by name;
+            "settled" gives an array with its entries in order in memory, "settled copy" a new one.
         into: The same, with the result written into the array `{out}`; `{other}` is the operand
-            that is not `{out}`, and "divide first" is used where `{out}` is the first operand.
+            that is not `{out}`, and "divide first" is used where `{out}` is the first operand,
+            "divide over" where it is none of them but an array that nobody reads any more.
             `{out} += {other}` is a statement: the name then stands for the result.
         guard: The test that an argument `{n}` is what the program was compiled for.
         view: The entries of a new array `{out}` at which letters are equal, as an array to write into.

@@ -137,9 +137,9 @@ def sources(operation: Operation) -> tuple[Path, ...]:
 
 def _files(operation: Operation) -> Iterator[Path]:
     """The files in which an operation, its links and their functions were written."""
-    address = getattr(operation, "address", "")
-    if "::" in address:
-        yield Path(address.partition("::")[0]).resolve()
+    home = getattr(operation, "home", None)
+    if home is not None:
+        yield home
     nodes: Any = getattr(operation, "nodes", ())
     for node in nodes:
         yield from _files(node.call.operation)

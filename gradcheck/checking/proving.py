@@ -8,10 +8,12 @@ import numpy as np
 
 from gradcheck.checking import search
 from gradcheck.checking.counterexample import entry_text, heat, snippet
+from gradcheck.checking.forms import COMPOSED, WRITTEN, closed_form, in_words
 from gradcheck.checking.patterns import pattern_at
 from gradcheck.checking.problem import Problem
 from gradcheck.errors import GradcheckError
 from gradcheck.oracles import balls, examine_exactly
+from gradcheck.oracles.symbolic import equal
 from gradcheck.reports.model import Counterexample, Verdict
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ POINTS = 24
 def settle(planned: Planned, operation: Operation, claim: Claim, check: Check) -> None:
     """The verdict of `symbolic` or `exact` on one claim, into the check."""
     assert planned.oracle is not None
+    check.form = WRITTEN if claim.form != "chain" else COMPOSED
     finding = examine_exactly(planned.oracle.name, operation, claim, planned.seed)
     if finding.verdict in ("proved", "identity"):
         _confirm(planned, operation, claim, finding, check)
@@ -54,6 +57,24 @@ def _confirm(
         return
     check.verdict, check.reason = Verdict(finding.verdict), finding.statement
     check.false_accept = finding.bound
+    if claim.form == "chain":
+        _tie(operation, claim, check)
+
+
+def _tie(operation: Operation, claim: Claim, check: Check) -> None:
+    """What is proved of the composed rule of a chain holds for what runs if the two are equal."""
+    composed = operation.derivative(claim.output, claim.input)
+    closed = closed_form(operation, composed)
+    if check.verdict is not Verdict.PROVED:
+        return
+    found = equal(operation, composed, closed)
+    if found.verdict == "proved":
+        check.form = in_words(closed)
+    elif found.verdict == "suspect":
+        check.verdict = Verdict.UNDECIDED
+        check.reason = (
+            f"a bug of gradcheck: its closed form is not the composed one: {found.reason}"
+        )
 
 
 class _Points:

@@ -57,7 +57,7 @@ def run(planned: Planned) -> Check:
         except GradcheckError as error:
             check.verdict, check.reason = Verdict.ERROR, str(error)
         except Exception as error:  # noqa: BLE001  a user's forward or a framework may raise anything
-            check.verdict, check.reason = Verdict.ERROR, _reason(error)
+            check.verdict, check.reason = Verdict.ERROR, reason_of(error)
     if check.verdict is Verdict.REFUTED:
         from gradcheck.diagnosis.explaining import explain
 
@@ -90,7 +90,7 @@ def _kind(planned: Planned) -> str:
     return {"chain": "chain", "vjp": "vjp"}.get(forms.get(planned.label, ""), "spec")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The exception and the nearest line of the user's own file in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     users = [
@@ -243,6 +243,7 @@ class Tally:
 
 def _run(planned: Planned, oracle: Oracle, check: Check) -> None:
     workspace = _workspace(planned)
+    check.form = workspace.problem.form
     tally = Tally()
     check.exercised = search.describe(workspace.examples)
     for index in range(_how_many(oracle, workspace)):

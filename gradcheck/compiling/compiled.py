@@ -109,9 +109,9 @@ class Compiled:
         return self._source
 
     def _checked(self, vector: tuple[Any, ...], values: Mapping[str, Any]) -> Any:
-        wants = self.method in ("vjp", "jvp")
-        if len(vector) != wants:
-            what = {"vjp": "the cotangent", "jvp": "the tangent"}.get(self.method, "no array")
+        if len(vector) != len(self.request.vectors):
+            kinds = {"vjp": "the cotangent", "jvp": "the tangent", "hvp": "the tangent"}
+            what = kinds.get(self.method, "no array")
             raise UsageError(
                 f"{self.method} takes {what} as its positional argument, the inputs by name"
             )
@@ -154,8 +154,7 @@ class Compiled:
         return self._made[key]
 
     def _check(self, setting: Setting, vector: tuple[Any, ...]) -> None:
-        name = self.operation.result if self.method == "vjp" else self.names[0]
-        for array in vector:
+        for name, array in zip(self.request.vectors, vector, strict=True):
             Builder(self.operation, self.request, setting).check_vector(name, array)
 
     def __repr__(self) -> str:

@@ -62,6 +62,8 @@ class Emitter:
     lines: list[str] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    done: list[Node] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)
 
     def body(self, results: Mapping[str, Node]) -> dict[str, str]:
         """Write the lines; gives the name behind which each result is found."""
@@ -71,6 +73,8 @@ class Emitter:
         self.taken |= set(self.graph.inputs) | set(self.graph.constants)
         for place, node in enumerate(order):
             self._statement(place, node)
+            if id(node) in self.owned:
+                self.done.append(node)
         return self._results(results)
 
     # ---------------------------------------------------------------- who may be written over
@@ -109,7 +113,23 @@ class Emitter:
             fits = operand.shape == node.shape and operand.dtype == node.dtype
             mine = operand is base and id(operand) in self.owned
             if fits and mine and alone and self.last[id(base)] <= place:
+                self.gone.add(id(operand))
                 return operand
+        return None
+
+    def spare(self, place: int, node: Node) -> Node | None:
+        """An array that nobody reads any more, whose memory the result may take.
+
+        Fresh memory costs more than what is computed into it, once arrays outgrow the caches.
+        """
+        if not (self.in_place and self.dialect.writes) or node.shape == () or not node.dtype:
+            return None
+        for known in self.done:
+            dead = id(known) in self.owned and self.last[id(known)] < place
+            fits = known.shape == node.shape and known.dtype == node.dtype
+            if dead and fits and id(known) not in self.gone:
+                self.gone.add(id(known))
+                return known
         return None
 
     # ---------------------------------------------------------------- statements
@@ -127,13 +147,7 @@ class Emitter:
         if special is not None:
             text = special(self, node)
         else:
-            spare = self.reusable(place, node) if node.op in self.dialect.into else None
-            if spare is not None:
-                into, own = self.dialect.into, f"{node.op} first"
-                key = own if own in into and node.args[0] is spare else node.op
-                text = self._filled(into[key], node, out=self.ref(spare))
-            else:
-                text = self.plain(node)
+            text = self._written_over(place, node)
         if id(node) in self.names:  # what takes several lines names its result itself
             return
         changed = _STATEMENT.match(text)
@@ -144,6 +158,21 @@ class Emitter:
         self.names[id(node)] = changed[1]
         if node.name:
             self.lines.append(f"{self.name_for(node)} = {changed[1]}")
+
+    def _written_over(self, place: int, node: Node) -> str:
+        """The operation into the memory of an operand, else of a dead array, else of a new one."""
+        into = self.dialect.into
+        if node.op in into and (spare := self.reusable(place, node)) is not None:
+            own = f"{node.op} first"
+            key = own if own in into and node.args[0] is spare else node.op
+            return self._filled(into[key], node, out=self.ref(spare))
+        return self.over(place, node) or self.plain(node)
+
+    def over(self, place: int, node: Node) -> str:
+        """The operation into the memory of a dead array; empty where there is none."""
+        template = self.dialect.into.get(f"{node.op} over")
+        spare = self.spare(place, node) if template is not None else None
+        return "" if spare is None else self._filled(template or "", node, out=self.ref(spare))
 
     def plain(self, node: Node) -> str:
         """The operation as an expression that makes a new array (or a view)."""

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
 from gradcheck.algebra.shapes import axes_of
-from gradcheck.compiling.programs import Builder, Miss, Request, Setting, compiled_source, kinds_of
+from gradcheck.compiling.programs import (
+    SINGLE,
+    Builder,
+    Miss,
+    Request,
+    Setting,
+    compiled_source,
+    kinds_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,8 +61,7 @@ class Maker:
     def __init__(self, operation: Operation, request: Request) -> None:
         self.operation, self.request = operation, request
         self.called = "operands" if request.method == "structured" else request.method
-        moved = {"vjp": operation.result, "jvp": request.names[0]}.get(request.method)
-        self.vector = () if moved is None else (moved,)
+        self.vector = request.vectors
 
     def make(self, setting: Setting, arrays: Mapping[str, Any]) -> Made:
         """The program for a framework, and for the shapes of these arrays."""
@@ -66,7 +73,12 @@ class Maker:
         lines, names = builder.function(graph, results)
         if not traced:
             lines = [self._forward_line(graph), *lines]
-        lines = [self._note(setting), *lines, f"return {builder.returned(names, results)}"]
+        lines = [
+            self._note(setting),
+            *builder.remarks(),
+            *lines,
+            f"return {builder.returned(names, results)}",
+        ]
         space = self.space(builder, graph)
         space |= {
             setting.backend.dtype_of(a): a.dtype for a in arrays.values() if hasattr(a, "dtype")
@@ -174,7 +186,7 @@ class Maker:
             graph, results = inner.after(kinds_of(found, backend))
             lines, names = inner.function(graph, results)
             head = f"def {self.called}({', '.join(graph.inputs)}):"
-            lines = [self._note(setting), *lines, f"return {', '.join(names)},"]
+            lines = [self._note(setting), *inner.remarks(), *lines, f"return {', '.join(names)},"]
             text[:] = ["\n".join([head, *(f"    {line}" for line in lines)]) + "\n"]
             function = compiled_source(text[0], self.called, self.space(inner, graph))
             operands = {**found, **self._cast(vectors, first)}
@@ -217,8 +229,26 @@ class Maker:
         request = self.request
         if request.method == "structured":
             return builder.operands()
+        if request.method in SINGLE:
+            return [request.method]
         value = [" value"] if request.method == "value_and_gradient" else []
         return [*value, *request.names]
+
+    def from_operands(
+        self, setting: Setting, kinds: Mapping[str, tuple[tuple[int, ...], str]]
+    ) -> Callable[..., Any]:
+        """A function of what a forward left: `(vectors..., operands...)` in the order of `kinds`.
+
+        It writes into nothing and trusts no relation: it may be recorded, batched and differentiated.
+        """
+        builder = Builder(self.operation, self.request, setting, trusting=False)
+        graph, results = builder.after(kinds)
+        lines, names = builder.function(graph, results, writes=False)
+        given = ", ".join([*(f"d_{n}" for n in self.vector), *kinds])
+        lines = [f"def {self.called}({given}):", self._note(setting), *lines]
+        lines.append(f"return {builder.returned(names, results)}")
+        space = self.space(builder, graph)
+        return compiled_source("\n    ".join(lines) + "\n", self.called, space)
 
     def example(self) -> str:
         """The source of NumPy's program at small sizes that are all different."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from gradcheck.compiling.emitting import Dialect, Emitter
 from gradcheck.compiling.graph import Graph, Node, cost
 from gradcheck.compiling.kernels import fuse
 from gradcheck.compiling.lowering import Scope, dense
-from gradcheck.compiling.reverse import pull, push
+from gradcheck.compiling.reverse import pull, push, run_steps
 from gradcheck.compiling.tracing import Recorder, Traced, record
 from gradcheck.errors import ShapeError
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 RESERVED = ("xp", "inf", "nan", "notation", "one_hot", "power", "forward", "jitted", "Miss")
 
 
+# What gives one array, not a dict of them.
+SINGLE = ("dense", "jvp", "hessian")
+
+
 class Miss(Exception):
     """The arguments are not what this program was compiled for."""
 
@@ -40,7 +45,7 @@ class Request:
     """What is to be computed.
 
     Attributes:
-        method: "dense", "vjp", "jvp", "gradient", "value_and_gradient" or "operands".
+        method: "dense", "vjp", "jvp", "gradient", "value_and_gradient", "structured", "hvp" or "hessian".
         names: The inputs that are differentiated by.
         output: The output that is differentiated.
     """
@@ -48,6 +53,12 @@ class Request:
     method: str
     names: tuple[str, ...]
     output: str
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The operands whose cotangent or tangents come with a call."""
+        moving = {"vjp": (self.output,), "jvp": self.names[:1], "hvp": self.names}
+        return moving.get(self.method, ())
 
 
 @dataclass(frozen=True)
@@ -71,24 +82,38 @@ class Setting:
     writes: bool
 
 
-def simplify_with(operation: Operation) -> Callable[[Expression], Expression]:
-    """Simplification by what holds on the domains of an operation."""
+def simplify_with(
+    operation: Operation, *, trusting: bool = True
+) -> Callable[[Expression], Expression]:
+    """Simplification by what holds on the domains of an operation, or at any arrays at all."""
     relations = tuple(operation.row_relations().values())
 
     def simplify(expression: Expression) -> Expression:
-        return replace(expression, relations=relations or expression.relations).simplify()
+        used = (relations or expression.relations) if trusting else ()
+        return replace(expression, relations=used).simplify()
 
     return simplify
 
 
 class Builder:
-    """Makes one program from one request."""
+    """Makes one program from one request.
 
-    def __init__(self, operation: Operation, request: Request, setting: Setting) -> None:
+    Args:
+        operation: The spec or chain.
+        request: What is wanted.
+        setting: What it is compiled for.
+        trusting: Whether relations of domains are used, such as that rows of y sum to one.
+    """
+
+    def __init__(
+        self, operation: Operation, request: Request, setting: Setting, *, trusting: bool = True
+    ) -> None:
         self.operation, self.request, self.setting = operation, request, setting
+        self.simplify = simplify_with(operation, trusting=trusting)
         self.writing: Writing = setting.backend.writing(setting.dtype, setting.device)
         self.rank = rank_in(setting.sizes)
         self.shapes = {n: at_rank(s, self.rank) for n, s in operation.shapes.items()}
+        self.relied: set[str] = set()
 
     # ---------------------------------------------------------------- statements
 
@@ -168,8 +193,8 @@ class Builder:
         return self._pulled(scope, Piece(None))
 
     def _pulled(self, scope: Scope, seed: Piece) -> dict[str, Node]:
-        simplify = simplify_with(self.operation)
-        found = pull(self.operation, scope, seed, self.request.names, simplify)
+        names = self.request.names
+        found = pull(self.operation, scope, seed, names, self.simplify, self.relied)
         return {n: self._whole(scope, n, piece) for n, piece in found.items()}
 
     def _whole(self, scope: Scope, name: str, piece: Piece) -> Node:
@@ -193,7 +218,16 @@ class Builder:
         """The derivative itself, simplified."""
         request = self.request
         expression = self.operation.derivative(request.output, request.names[0], self.rank)
-        return simplify_with(self.operation)(expression)
+        simple = self.simplify(expression)
+        self.relied.update(simple.conditions())
+        return simple
+
+    def remarks(self) -> list[str]:
+        """The relations that the program trusts, each as a comment with its reason."""
+        relations = self.operation.row_relations().values()
+        return [
+            f"# uses {r.equation()}: {r.because}" for r in relations if r.equation() in self.relied
+        ]
 
     def operands(self) -> list[str]:
         """What the derivative mentions."""
@@ -201,9 +235,31 @@ class Builder:
 
     def _jvp(self, scope: Scope, _: Mapping[str, Node]) -> dict[str, Node]:
         name = self.request.names[0]
-        simplify = simplify_with(self.operation)
-        piece = push(self.operation, scope, self._vector(scope, name), name, simplify)
+        vector = self._vector(scope, name)
+        piece = push(self.operation, scope, vector, name, self.simplify, self.relied)
         return {"tangent": self._whole(scope, self.operation.result, piece)}
+
+    def _hvp(self, scope: Scope, _: Mapping[str, Node]) -> dict[str, Node]:
+        """The steps of a Hessian-vector product, from the tangents of the inputs that move."""
+        from gradcheck.second_order.products import ends, shapes_of, steps
+
+        program = steps(self.operation, self.request.names, self.rank)
+        scope.shapes.update(shapes_of(self.operation, self.rank))
+        for name in self.request.names:
+            scope.operands[f"t({name})"] = Piece(self._vector(scope, name))
+        for step in program:
+            self.relied.update(step.expression.conditions())
+        run_steps(scope, ((s.target, s.expression) for s in program))
+        nothing = Piece(None, (), Fraction(0))
+        found = ends(self.operation, self.request.names)
+        return {n: self._whole(scope, n, scope.operands.get(t, nothing)) for n, t in found.items()}
+
+    def _hessian(self, scope: Scope, _: Mapping[str, Node]) -> dict[str, Node]:
+        from gradcheck.second_order.rules import closed_second
+
+        expression = closed_second(self.operation, *self.request.names, self.rank)
+        self.relied.update(expression.conditions())
+        return {"hessian": dense(expression, scope)}
 
     def best(self, values: Mapping[str, Any]) -> tuple[Graph, dict[str, Node], bool]:
         """Graph and results, numbers applied early or late, whichever is cheaper; and if traced."""
@@ -251,7 +307,7 @@ class Builder:
     def returned(self, names: Sequence[str], results: Iterable[str]) -> str:
         """The expression that a call gives back, from the names of the results."""
         method, found = self.request.method, dict(zip(results, names, strict=True))
-        if method in ("dense", "jvp"):
+        if method in SINGLE:
             return names[0]
         wanted = [n for n in found if not n.startswith(" ")]
         pairs = ", ".join(f"{n!r}: {found[n]}" for n in wanted)
@@ -277,7 +333,7 @@ class Builder:
         def line(emitter: Emitter, node: Node) -> str:
             spare = emitter.reusable(emitter.place, node)
             if spare is None:
-                return emitter.plain(node)
+                return emitter.over(emitter.place, node) or emitter.plain(node)
             other = next((a for a in node.args if a is not spare), spare)
             return template.format(out=emitter.ref(spare), other=emitter.ref(other))
 
@@ -296,11 +352,10 @@ class Builder:
         core, places = blocks[0]
         whole = places == tuple(range(len(places))) and getattr(core, "shape", ()) == node.shape
         if whole and isinstance(core, Node):
-            spare = emitter.reusable(emitter.place, node)
-            text = (
+            # The view of a diagonal counts entries in memory: those of a transpose lie elsewhere.
+            own = emitter.reusable(emitter.place, node) is core
+            text = self.writing.direct["settled" if own else "settled copy"].format(
                 emitter.ref(core)
-                if spare is core
-                else self.writing.direct["copy"].format(emitter.ref(core))
             )
             blocks = blocks[1:]
         else:

@@ -19,7 +19,7 @@ from gradcheck.compiling.graph import Node, cost
 from gradcheck.compiling.lowering import Scope, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gradcheck.chain import Chain
     from gradcheck.chain import Node as Link
@@ -39,6 +39,7 @@ class Reverse:
         simplify: Makes an equal expression that is shorter.
         forms: The expression of each cotangent, in operands and other cotangents.
         trail: Which form each cotangent took, for people: "link" or "closed form".
+        relied: The conditions of what is computed, such as "Σ_q y[p,q] = 1".
     """
 
     chain: Chain
@@ -47,6 +48,7 @@ class Reverse:
     forms: dict[str, Expression] = field(default_factory=dict)
     trail: dict[str, str] = field(default_factory=dict)
     active: set[str] = field(default_factory=set)
+    relied: set[str] = field(default_factory=set)
 
     def run(self, seed: Piece, names: tuple[str, ...]) -> dict[str, Piece]:
         """The cotangent of each named variable, from that of the result."""
@@ -55,7 +57,20 @@ class Reverse:
         self._start(seed)
         for variable in self._order(self.active):
             self._visit(variable)
+        self._rely(names)
         return {n: self._cotangent(n) for n in names}
+
+    def _rely(self, names: tuple[str, ...]) -> None:
+        """Collect the conditions of the cotangents, and of those that they are computed from."""
+        pending, seen = list(names), set()
+        while pending:
+            variable = pending.pop()
+            if variable in seen or variable not in self.forms:
+                continue
+            seen.add(variable)
+            form = self._simplified(self.forms[variable])
+            self.relied.update(form.conditions())
+            pending += [n[2:-1] for n in form.names() if n.startswith("d(")]
 
     def _start(self, seed: Piece) -> None:
         result = self.chain.result
@@ -190,18 +205,20 @@ def pull(
     seed: Piece,
     names: tuple[str, ...],
     simplify: Callable[[Expression], Expression],
+    relied: set[str],
 ) -> dict[str, Piece]:
-    """The cotangent of each named input of a spec or a chain."""
+    """The cotangent of each named input of a spec or a chain; its conditions go into `relied`."""
     if hasattr(operation, "nodes"):
-        return Reverse(operation, scope, simplify).run(seed, names)  # type: ignore[arg-type]
+        return Reverse(operation, scope, simplify, relied=relied).run(seed, names)  # type: ignore[arg-type]
     result, rank = operation.result, rank_in(scope.sizes)
     scope.operands[f"d({result})"] = seed
     scope.shapes[f"d({result})"] = scope.shapes[result]
     letters = len(at_rank(operation.shapes[result], rank))
     found = {}
     for name in names:
-        expression = vjp_of(operation.derivative(result, name, rank), result, letters)
-        found[name] = _ordered(whole(simplify(expression), scope), expression.output, scope)
+        expression = simplify(vjp_of(operation.derivative(result, name, rank), result, letters))
+        relied.update(expression.conditions())
+        found[name] = _ordered(whole(expression, scope), expression.output, scope)
     return found
 
 
@@ -211,15 +228,17 @@ def push(
     tangent: Node,
     name: str,
     simplify: Callable[[Expression], Expression],
+    relied: set[str],
 ) -> Piece:
-    """The tangent of the result when one input moves."""
+    """The tangent of the result when one input moves; its conditions go into `relied`."""
     if hasattr(operation, "nodes"):
-        return _push_chain(operation, scope, tangent, name, simplify)  # type: ignore[arg-type]
+        return _push_chain(operation, scope, tangent, name, simplify, relied)  # type: ignore[arg-type]
     result, rank = operation.result, rank_in(scope.sizes)
     _moving(scope, name, Piece(tangent, ()))
     jacobian = operation.derivative(result, name, rank)
-    expression = jvp_of(jacobian, name, len(at_rank(operation.shapes[result], rank)))
-    return whole(simplify(expression), scope)
+    expression = simplify(jvp_of(jacobian, name, len(at_rank(operation.shapes[result], rank))))
+    relied.update(expression.conditions())
+    return whole(expression, scope)
 
 
 def _moving(scope: Scope, name: str, piece: Piece) -> None:
@@ -233,6 +252,7 @@ def _push_chain(
     tangent: Node,
     name: str,
     simplify: Callable[[Expression], Expression],
+    relied: set[str],
 ) -> Piece:
     """Forward accumulation, link by link."""
     reverse = Reverse(chain, scope, simplify)
@@ -244,6 +264,7 @@ def _push_chain(
                 jacobian = reverse._local(link, variable)
                 rows = len(scope.shapes[link.result])
                 expression = simplify(jvp_of(jacobian, variable, rows))
+                relied.update(expression.conditions())
                 piece = _ordered(whole(expression, scope), expression.output, scope)
                 parts.append(replace(piece, letters=tuple(map(str, range(len(piece.letters))))))
         if parts:
@@ -254,3 +275,11 @@ def _push_chain(
         shape = tuple(scope.extent(a) for a in scope.shapes[chain.result])
         known = Piece(scope.graph.add("zeros", shape=shape, dtype=scope.dtype))
     return known
+
+
+def run_steps(scope: Scope, program: Iterable[tuple[str, Expression]]) -> None:
+    """Expressions evaluated one after another, each under a name that later ones may use."""
+    for target, expression in program:
+        piece = whole(expression, scope)
+        piece = piece if scope.late else settled(scope.graph, piece)
+        scope.operands[target] = _ordered(piece, expression.output, scope)

@@ -91,8 +91,9 @@ class Section:
 
     @property
     def conditions(self) -> list[str]:
-        """What the closed form needs to be equal to what it comes from."""
-        return sorted({c for t in self.line.expression().terms for c in t.conditions})
+        """What the closed form needs to be equal to what it comes from; steps give the relations."""
+        found = {c for t in self.line.expression().terms for c in t.conditions}
+        return sorted(c for c in found if not c.startswith("Σ"))
 
 
 @dataclass(frozen=True)

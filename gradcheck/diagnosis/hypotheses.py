@@ -184,16 +184,21 @@ def cotangent_ignored(cases: Sequence[OpaqueCase]) -> Found | None:
 
 
 def ones_only(cases: Sequence[OpaqueCase]) -> Found | None:
-    """Right when all cotangents are 1, and for no others."""
+    """Right when all cotangents are 1, and for no others; where that gives 0 it says nothing."""
+    telling = False
     for case in cases:
         claimed, true = _rows(case, case.claimed), _rows(case, case.true)
         at_ones = claimed.sum(axis=0) if case.at_ones is None else np.ravel(case.at_ones)
         expected = true.sum(axis=0)
         if len(claimed) < 2 or at_ones.shape != expected.shape:
             return None
-        if np.any(np.abs(at_ones - expected) > slack(case, claimed, true) * len(true)):
+        limit = slack(case, claimed, true) * len(true)
+        if np.any(np.abs(at_ones - expected) > limit):
             return None
-    return Found("ones-only", "right for a cotangent of ones, wrong for others")
+        telling |= bool(np.any(np.abs(expected) > limit))
+    return (
+        Found("ones-only", "right for a cotangent of ones, wrong for others") if telling else None
+    )
 
 
 def constant_factor(cases: Sequence[OpaqueCase]) -> Found | None:

@@ -14,8 +14,9 @@ from gradcheck.diagnosis import hypotheses
 from gradcheck.diagnosis.cases import OpaqueCase
 from gradcheck.diagnosis.matching import evidence, typical
 from gradcheck.diagnosis.model import blank
+from gradcheck.diagnosis.places import places
 from gradcheck.diagnosis.questions import answers
-from gradcheck.diagnosis.reversing import reversed_edit
+from gradcheck.diagnosis.reversing import reversed_edit, right_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ def diagnose_opaque(
             of sizes, values and dtypes tells hypotheses apart.
         operation: The operation whose derivative the claim should be, where one is known: its
             derivation's terms then name the term at fault.
-        output: The differentiated output of that operation; the result where left out.
+        output: The name of the differentiated output; the operation's result where left out.
         seconds: How long it may take.
 
     Returns:
@@ -77,8 +78,11 @@ def diagnose_opaque(
     with np.errstate(all="ignore"):
         best = _best(known, operation, output, seconds)
         found["answers"] = _answered(known)
+        found |= places(known, output or (operation.result if operation is not None else "out"))
     if best is None:
         found["message"] = found["answers"] or "no single known error explains all examples"
+        if operation is not None:
+            found["derived"] = right_source(operation, output or operation.result, known[0].input)
         return found
     return found | best.as_dict()
 

@@ -6,7 +6,7 @@ A special point hides what is wrong; at these, hypotheses about an error are tol
 from __future__ import annotations
 
 from itertools import islice, permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,14 +21,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradcheck.domains import Domain
-    from gradcheck.operation import Operation
+    from gradcheck.domains import Domain, Parameter
 
 _SIZES = (2, 3, 4, 5, 6, 7, 8, 9)
 _ORDERS = 60
 
 
-def generic_points(operation: Operation, count: int = 2, seed: int = 0) -> list[Example]:
+class Ground(Protocol):
+    """What points are drawn from: an operation, or whatever else has inputs."""
+
+    @property
+    def inputs(self) -> Mapping[str, Domain]:
+        """The domain of each input."""
+
+    @property
+    def params(self) -> Mapping[str, Parameter]:
+        """The scalar parameters."""
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """Conditions on axes and parameters."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of all axes."""
+
+
+def generic_points(operation: Ground, count: int = 2, seed: int = 0) -> list[Example]:
     """Up to so many generic points of an operation's domain, of different sizes where it has axes.
 
     Where a parameter is a choice, each of its values gets a point.
@@ -44,17 +63,17 @@ def generic_points(operation: Operation, count: int = 2, seed: int = 0) -> list[
     return found
 
 
-def _choices(operation: Operation) -> list[Any]:
+def _choices(operation: Ground) -> list[Any]:
     return [p for p in operation.params.values() if p.kind != "number"]
 
 
-def _named(operation: Operation) -> list[str]:
+def _named(operation: Ground) -> list[str]:
     return [
         a for a in operation.axes if not is_number(a) and a not in operation.params and a != "..."
     ]
 
 
-def _tables(operation: Operation) -> Iterator[dict[str, int]]:
+def _tables(operation: Ground) -> Iterator[dict[str, int]]:
     """Sizes, all different where the operation's conditions allow it, the smallest first."""
     axes = list(dict.fromkeys(base_axis(a) for a in _named(operation)))
     pool = _SIZES[: len(axes) + 1]
@@ -70,7 +89,7 @@ def _tables(operation: Operation) -> Iterator[dict[str, int]]:
 
 
 def _at(
-    operation: Operation, table: Mapping[str, int], turn: int, rng: np.random.Generator
+    operation: Ground, table: Mapping[str, int], turn: int, rng: np.random.Generator
 ) -> Example | None:
     """A point of these sizes; None where a condition or a user's strategy does not allow it."""
     params = {n: _parameter(p, turn) for n, p in operation.params.items()}

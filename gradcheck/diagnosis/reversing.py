@@ -99,6 +99,25 @@ def _right(operation: Operation, output: str, name: str) -> Written | None:
     return Written(operation, Claim(output, name, "jacobian", name), expression)  # type: ignore[arg-type]
 
 
+def _in(own: Written) -> str:
+    """` in ∂a[p,q]/∂z[r,s]`: what the letters of the terms stand for."""
+    letters = own.expression.output
+    if not letters or own.claim.form == "vjp":
+        return ""
+    parts = (own.claim.output, letters[: own.split]), (own.claim.input, letters[own.split :])
+    above, below = (f"∂{n}[{','.join(s)}]" if s else f"∂{n}" for n, s in parts)
+    return f", in {above}/{below}"
+
+
+def right_source(operation: Operation, output: str, name: str) -> str | None:
+    """The right derivative as a spec has it; None where it has no such form."""
+    try:
+        own = _right(operation, output, name)
+    except (GradcheckError, ValueError):
+        return None
+    return None if own is None else code(own.jacobian(own.expression))
+
+
 def _told(own: Written, repair: Repair) -> Found:
     """The mistake in words: what is computed, and what belongs there."""
     kind = _REVERSED.get(repair.kind, repair.kind)
@@ -111,11 +130,12 @@ def _told(own: Written, repair: Repair) -> Found:
         text = f"a term is missing: {line(own.expression, repair.index)}"
     elif repair.kind == "missing-term":
         text += f": {line(repair.expression, len(made) - 1)}"
-    elif repair.ratio is not None:
-        ratio = repair.ratio.inverse()
-        text += "" if ratio.is_minus_one else f": {ratio} too much"
-    else:
+    elif repair.ratio is not None and not repair.ratio.is_minus_one:
+        of = "" if whole else f", {line(own.expression, repair.index)}"
+        text += f"{of}: {repair.ratio.inverse()} too much"
+    elif not whole:
         computed, right_one = (line(e, repair.index) for e in (repair.expression, own.expression))
         text += f": it computes {computed} where {right_one} belongs"
+    text += _in(own)
     factor: Any = None if repair.ratio is None else str(repair.ratio.inverse())
     return Found(kind, text, factor=factor, term=term, derived=code(right))

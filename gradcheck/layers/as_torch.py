@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def _function_of(rule: RuleOut) -> Any:
                 saved = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
                 again = torch.is_grad_enabled() or _moves(saved)
                 forwarded = _forwarded(rule, ctx.call, saved, again=again)
-                found = rule.backward(_ops(), forwarded, cotangent, names)
+                found = rule.pulled(backends.get("torch"), forwarded, cotangent, names)
             return (None, *(found.get(n) for n in rule.inputs))
 
         @staticmethod
@@ -184,6 +185,8 @@ def _function_of(rule: RuleOut) -> Any:
             moved = rule.tangent(_ops(), forwarded, {n: moving[n] for n in rule.wrt if n in moving})
             return (moved, *(None for _ in ctx.call.inner))
 
+    # torch reads it at each call, and Python would find it out at each call.
+    Function.forward.__signature__ = inspect.signature(Function.forward)  # type: ignore[attr-defined]
     Function.__name__ = Function.__qualname__ = f"{rule.operation.name}_by_hand"
     return Function
 

@@ -41,6 +41,8 @@ BUDGET = 10_000.0
 # The largest one that is compared entry by entry; beyond, by probes.
 DENSE = 250_000
 DENSE_ROWS = 2048
+# Examples of more entries are not compared with each other.
+_LARGE = 1_000_000
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Bench:
         self.caller = Caller(rule, dtype, device)
         self.device = device
         self._points: dict[object, Point] = {}
+        self._wide: Bench | None = None
         self._shapes: dict[tuple[tuple[str, int], ...], float] = {}
 
     # ------------------------------------------------------------------ examples
@@ -126,7 +129,9 @@ class Bench:
 
     def at(self, example: Example) -> Point:
         """The rule at an example; evaluated once."""
-        key = example.key()
+        # The points keep their examples, so that a large one is known by where it lies.
+        large = sum(a.size for a in example.inputs.values()) > _LARGE
+        key: object = ("large", id(example)) if large else example.key()
         if key not in self._points:
             self._points[key] = self.evaluate(example)
         return self._points[key]
@@ -241,6 +246,19 @@ class Bench:
             extra = rounding(arrays, dict(point.example.params))
         for name, more in zip(self.rule.differentiable, extra, strict=True):
             point.bounds[name] = [b + np.asarray(more, np.float64) for b in point.bounds[name]]
+
+    def right_in_float64(self, example: Example, name: str, output: int, true: Any) -> np.ndarray:
+        """The entries of a derivative that the rule has right when it computes in float64."""
+        shape = np.shape(true)
+        if self.rule.dtypes is not None and "float64" not in self.rule.dtypes:
+            return np.zeros(shape, bool)
+        if self._wide is None:
+            self._wide = Bench(self.rule, self.reference, "float64", self.device, self.seed)
+        point = self._wide.at(example)
+        if point.trouble or point.large or name not in point.bounds:
+            return np.zeros(shape, bool)
+        claim, bound = point.claimed.jacobians[name][output], point.bounds[name][output]
+        return np.asarray(np.abs(claim - true) <= 2 * bound)
 
     # ------------------------------------------------------------------ for the comparison
 

@@ -111,19 +111,28 @@ def _shape(came: tuple[int, ...], name: str, shape: tuple[int, ...], what: str) 
 
 def summed(came: tuple[int, ...], shape: tuple[int, ...]) -> str:
     """Which axes to sum to get from one shape to the other; "" where no sum does it."""
+    axes = missing_axes(came, shape)
+    if axes is None:
+        return ""
     extra = len(came) - len(shape)
-    if extra < 0:
-        return ""
-    inner = came[extra:]
-    kept = [extra + i for i, (a, b) in enumerate(zip(inner, shape, strict=True)) if a != b]
-    if any(shape[i - extra] != 1 for i in kept):
-        return ""
     parts = []
     if extra:
         parts.append(f"sum over {_axes(range(extra))}")
-    if kept:
-        parts.append(f"sum over {_axes(kept)} with keepdims=True")
+    if len(axes) > extra:
+        parts.append(f"sum over {_axes(axes[extra:])} with keepdims=True")
     return " and ".join(parts)
+
+
+def missing_axes(came: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The axes along which `shape` was broadcast to `came`; None where it cannot have been."""
+    extra = len(came) - len(shape)
+    if extra < 0:
+        return None
+    pairs = zip(came[extra:], shape, strict=True)
+    kept = tuple(extra + i for i, (a, b) in enumerate(pairs) if a != b)
+    if any(shape[i - extra] != 1 for i in kept):
+        return None
+    return (*range(extra), *kept)
 
 
 def _axes(axes: Any) -> str:

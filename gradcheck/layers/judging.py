@@ -5,8 +5,8 @@ entries in bfloat16: 1.2 times the largest entry). It still refutes what exceeds
 it says nothing. There a rule agrees where it is no further from the derivative in float64 than twice
 what the framework's own derivative in the same dtype is at its worst entry; between the two measures
 the example counts as weak. Where the derived bound is infinite, because some order of the same operations
-overflows, a rule that has lost its largest entries altogether is refuted if the framework's derivative in
-the same dtype has them (`precision.lost`): a count that overflows, say.
+overflows, a rule that has lost its largest entries altogether, though no terms cancel there, is refuted if
+the framework's derivative in the same dtype has them (`precision.lost`): a count that overflows, say.
 """
 
 from __future__ import annotations
@@ -81,13 +81,16 @@ def _as_good_as_own(
     own = precision.native_error(bench, oracle, point.example, name, output, truth)
     if own is None or not own.size or not np.isfinite(truth).all():
         return compared
-    unit = format_of(bench.dtype).unit
-    tolerance = 2 * float(own.max()) + unit * np.abs(truth)
+    fmt = format_of(bench.dtype)
+    # An entry below the format's range is 0 in it, for whoever computes it.
+    tolerance = 2 * float(precision.forgiving(own).max()) + fmt.unit * np.abs(truth) + fmt.flush
     with np.errstate(all="ignore"):
         gap = np.abs(claim - truth)
         gap[np.isnan(gap)] = np.inf
     if not bool((gap <= tolerance).all()):
-        lost = ~np.isfinite(compared.tolerance) & precision.lost(gap, truth, float(own.max()))
+        paths = precision.paths(bench.reference, point.example, name, output)
+        lost = precision.lost(claim, truth, float(own.max()), bench.dtype, paths)
+        lost = lost & ~np.isfinite(compared.tolerance)
         if not lost.any():
             return compared
         ratio = np.where(lost, gap / tolerance, 0.0)
@@ -118,10 +121,7 @@ def _forgiven(
     truth = np.asarray(answer.jacobian, np.float64).reshape(claim.shape)
     wrong = compared.wrong
     if bench.dtype != "float64":
-        own = precision.native_error(bench, oracle, point.example, name, output, truth)
-        if own is not None:
-            with np.errstate(all="ignore"):
-                wrong = wrong & ~(np.abs(claim - truth) <= 2 * own)
+        wrong = wrong & ~_of_the_dtype(bench, point, name, oracle, output, truth)
     kinks = compared.kinks
     if point.truths[name][output] is None and bench.reference.forward is None and wrong.any():
         confirmed = wrong & _confirmed(bench, point, name, output, claim, compared)
@@ -132,6 +132,32 @@ def _forgiven(
     ratio = np.where(wrong | ~compared.wrong, compared.ratio, 0.0)
     kind = compared.kind if wrong.any() else ""
     return replace(compared, wrong=wrong, ratio=ratio, kinks=kinks, kind=kind)
+
+
+def _of_the_dtype(
+    bench: Bench, point: Point, name: str, oracle: Oracle, output: int, truth: Any
+) -> Any:
+    """The entries that no rule has in this dtype, or that underflow in the order this one takes.
+
+    A framework's own derivative is twice as far off, or overflows as well. Or a product of several
+    factors fell below the dtype's range before the last of them, which no order-free bound holds: then
+    the very same rule has the entry right in float64, and what is missing is less than one rounding of
+    the largest entry.
+    """
+    claim = point.claimed.jacobians[name][output]
+    excused = np.zeros(claim.shape, bool)
+    own = precision.native_error(bench, oracle, point.example, name, output, truth)
+    with np.errstate(all="ignore"):
+        gap = np.abs(claim - truth)
+        if own is not None:
+            excused = (gap <= 2 * precision.forgiving(own)) | ~(
+                np.isfinite(claim) | np.isfinite(own)
+            )
+        largest = float(np.max(np.abs(truth), initial=0.0, where=np.isfinite(truth)))
+        small = ~excused & (gap <= format_of(bench.dtype).unit * largest)
+        if small.any():
+            excused = excused | (small & bench.right_in_float64(point.example, name, output, truth))
+    return excused
 
 
 def _confirmed(

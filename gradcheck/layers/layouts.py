@@ -25,9 +25,7 @@ def layouts(caller: Caller, value: np.ndarray[Any, Any]) -> Iterator[tuple[str, 
     plain = caller.array(value)
     if value.ndim > 1:
         yield "a transposed", np.asfortranarray(plain)
-    wide = np.zeros((*value.shape[:-1], 2 * value.shape[-1]), plain.dtype)
-    wide[..., ::2] = plain
-    yield "a non-contiguous", wide[..., ::2]
+    yield strided(caller, value)
     yield "a negative-stride", np.ascontiguousarray(plain[..., ::-1])[..., ::-1]
 
 
@@ -36,9 +34,18 @@ def _of_torch(caller: Caller, value: np.ndarray[Any, Any]) -> Iterator[tuple[str
     if value.ndim > 1:
         axes = tuple(reversed(range(value.ndim)))
         yield "a transposed", plain.permute(axes).contiguous().permute(axes)
-    wide = plain.new_zeros((*value.shape[:-1], 2 * value.shape[-1]))
+    yield strided(caller, value)
+
+
+def strided(caller: Caller, value: np.ndarray[Any, Any]) -> tuple[str, Any]:
+    """The array in memory with gaps, or as it is where the framework has no strides."""
+    plain = caller.array(value)
+    if caller.rule.framework not in _STRIDED or not value.ndim:
+        return "an equal", plain
+    shape = (*value.shape[:-1], 2 * value.shape[-1])
+    wide = plain.new_zeros(shape) if caller.rule.framework == "torch" else np.zeros(shape, plain.dtype)
     wide[..., ::2] = plain
-    yield "a non-contiguous", wide[..., ::2]
+    return "a non-contiguous", wide[..., ::2]
 
 
 def broadcast(caller: Caller, number: float, shape: tuple[int, ...]) -> Any:

@@ -138,7 +138,7 @@ def native_error(
 ) -> Floats | None:
     """How far a framework's own derivative in the dtype of the check is from that in float64.
 
-    Infinite errors (an overflow of its own) forgive nothing.
+    Infinite where it overflows itself: such an error forgives nothing (`forgiving`), and shows nothing.
     """
     for asked in natives(bench, oracle):
         try:
@@ -147,21 +147,36 @@ def native_error(
             continue
         with np.errstate(all="ignore"):
             gap = np.abs(np.asarray(own, np.float64).reshape(truth.shape) - truth)
-        return np.where(np.isfinite(gap), gap, 0.0)
+        return np.where(np.isfinite(gap), gap, np.inf)
     return None
 
 
-def lost(gap: Floats, truth: Floats, own: float) -> Any:
-    """Where half of the largest entry is missing though the framework has three bits of it right.
+def forgiving(own: Floats) -> Floats:
+    """The part of a framework's own error that is forgiven a rule: what overflowed is no measure."""
+    return np.where(np.isfinite(own), own, 0.0)
 
-    For half precision, where the derived bound is wider than the derivative: a sum of 70,000 numbers
-    may overflow in some order, so nothing bounds its error, and yet every framework has it right. Not
-    even the leading bit of such an entry is there, as in a gradient of zeros.
+
+def lost(claim: Floats, truth: Floats, own: float, dtype: str, paths: Floats | None = None) -> Any:
+    """Where a rule has nothing of an entry that nothing cancels, and the framework has three bits of it.
+
+    For half precision, where the derived bound is infinite: a sum of 70,000 numbers may overflow in
+    some order, so nothing bounds its error, and yet every framework has it right. What is lost so is
+    exactly 0 or not finite. An entry that is small beside Σ|terms| is no such case: rounding alone may
+    leave nothing of it, and a framework that has it was lucky.
+
+    Args:
+        claim: What the rule says.
+        truth: The derivative in float64.
+        own: The largest error of the framework's own derivative in the dtype.
+        dtype: The dtype.
+        paths: Σ|terms| of each entry, where it is known.
     """
-    largest = float(np.max(np.abs(truth), initial=0.0))
-    if not largest or own > largest / 8:
+    size = np.abs(truth)
+    largest = float(np.max(size, initial=0.0))
+    if not max(own, format_of(dtype).flush) <= largest / 8:
         return np.zeros(truth.shape, bool)
-    return gap >= largest / 2
+    gone = (claim == 0) | ~np.isfinite(claim)
+    return gone & (size >= largest / 2) & (size >= (0.0 if paths is None else paths / 2))
 
 
 @dataclass

@@ -9,12 +9,15 @@ cancel under one choice of signs, hence several probes.
 The tolerance has two stages. Every entry is *screened* against the error of the framework's own
 reverse pass: in a lower dtype, how far it is from that in float64; in float64, that of float32 times
 the ratio of the units (errors are proportional to the unit to first order), each the largest along
-the last axis. What exceeds the screen is *suspected*, and only the derived bound condemns it: the
-forward is carried once more along the single direction of that entry, and |v|ᵀ times its error is
-what a right gradient may be off.
+the last axis, measured with the first probe. What exceeds the screen is *suspected*, and only the
+derived bound condemns it: the forward is carried once more along the single direction of that entry,
+and |v|ᵀ times its error is what a right gradient may be off. At many millions of entries a slice of
+the forward is carried, where it can be shown to speak for the whole (`gradcheck.layers.local`); where
+nothing can be carried at all, twice the screen is the bound, and the report says so.
 
 On a mismatch the cotangent is halved until one entry is left: about log₂ of the number of outputs
-further passes. Time and memory are linear in the input.
+further passes. Time and memory are linear in the input: cotangents are kept as signs of one byte, no
+two passes are held at once but the oracle's own, and gradients are compared tile by tile.
 """
 
 from __future__ import annotations
@@ -26,14 +29,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.layers import precision
-from gradcheck.layers.along import along
+from gradcheck.layers.large import contract
+from gradcheck.layers.local import near
 from gradcheck.layers.pullback import can, pullback
+from gradcheck.layers.tiles import apart, compared, largest
 from gradcheck.running import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gradcheck.layers.bench import Bench, Point
+    from gradcheck.layers.faults import Fault
     from gradcheck.oracles import Oracle
 
     Floats = np.ndarray[Any, np.dtype[Any]]
@@ -44,12 +50,11 @@ PROBES = 3
 LIMIT = 900.0
 # How many of the entries that the screen suspects are looked at, until one lies at no kink.
 _SUSPECTS = 64
+# Calls of the rule beside the probes: once more, in other memory.
+_CONTRACT = 1
 # The screen only chooses what to look at: the measured error is of one format at one point, claim and
 # oracle have it each, and a dozen roundings more do not matter beside an error that is one.
 _BOTH = 16.0
-# Up to so many entries of all inputs the forward is carried along one direction; beyond, memory is
-# better spent on the probes.
-_CARRIED = 20_000_000
 
 
 @dataclass
@@ -69,9 +74,11 @@ class Probed:
         ones: Whether one of ones would have been.
         kinks: How many entries lay at a kink, with the claim between the one-sided derivatives.
         weak: Whether an error of the largest entry's own size would have passed.
+        measured: Whether an entry was judged by the measured error, since nothing could be carried.
+        fault: What is wrong with the rule whatever its derivative is.
         trouble: Why nothing was compared; empty if it was.
         seconds: How long it took.
-        predicted: How long it was to take, as far as one forward and one call of the rule tell.
+        predicted: How long it was to take, as far as one pass of each kind tells.
     """
 
     probes: int = 0
@@ -86,6 +93,8 @@ class Probed:
     ones: bool = False
     kinks: int = 0
     weak: bool = False
+    measured: bool = False
+    fault: Fault | None = None
     trouble: str = ""
     seconds: float = 0.0
     predicted: float = 0.0
@@ -100,27 +109,19 @@ class Prober:
         name: The input.
         oracle: Who is asked.
         seed: For the cotangents.
+        called: How many seconds a call of the rule has taken.
     """
 
-    def __init__(self, bench: Bench, point: Point, name: str, oracle: Oracle, seed: int) -> None:
+    def __init__(
+        self, bench: Bench, point: Point, name: str, oracle: Oracle, seed: int, called: float = 0.0
+    ) -> None:
         self.bench, self.point, self.name, self.oracle = bench, point, name, oracle
-        self.rng = np.random.default_rng(seed)
+        self.seed, self.called = seed, called
         self.shapes = [o.shape for o in point.outputs]
         self.example = point.example
         self.arrays = bench.caller.arrays(self.example)
-        self.predicted = self._timed_claim()
-        start = time.perf_counter()
-        self.exact = self._oracle("float64")
-        # A reverse pass costs two to three forward ones; there is one in each of two formats.
-        self.predicted += PROBES * 6 * (time.perf_counter() - start)
-        self.narrow: Pull | None = None
-        self.own = 0.0
-
-    def _timed_claim(self) -> float:
-        """What the rule's calls will take, from one that costs nothing more to try."""
-        start = time.perf_counter()
-        self.claim([np.zeros(s) for s in self.shapes])
-        return (PROBES + 1) * (time.perf_counter() - start)
+        self.exact: Pull = _unasked
+        self.own: Floats | None = None
 
     def _oracle(self, dtype: str, oracle: Oracle | None = None) -> Pull:
         oracle = oracle or self.oracle
@@ -130,154 +131,177 @@ class Prober:
             oracle.framework, question.forward, question.arrays, question.wrt, dtype, device
         )
 
+    def given(self, cotangents: Sequence[Floats]) -> list[Any]:
+        """Cotangents of signs as fresh arrays of the rule's framework."""
+        return [self.bench.caller.array(c.astype(np.float32)) for c in cotangents]
+
     def claim(self, cotangents: Sequence[Floats]) -> Floats:
         """The rule's gradient, in its own dtype."""
+        return self.pulled(self.given(cotangents))
+
+    def pulled(self, given: Sequence[Any]) -> Floats:
+        """The rule's gradient for arrays of its framework."""
         caller, rule = self.bench.caller, self.bench.rule
-        raw = caller.pull([caller.array(c) for c in cotangents], self.arrays, self.example.params)
+        raw = caller.pull(given, self.arrays, self.example.params)
         found = caller.backend.to_numpy(raw[rule.differentiable.index(self.name)])
         return np.asarray(found).reshape(self.example.inputs[self.name].shape)
 
-    def written(self) -> str:
-        """An input that the calls have changed; "" where none is."""
-        caller = self.bench.caller
-        for name, array in self.arrays.items():
-            old = caller.host(caller.array(self.example.inputs[name]))
-            if not np.array_equal(caller.host(array), old, equal_nan=True):
-                return name
-        return ""
+    def truth(self, cotangents: Sequence[Floats]) -> Floats:
+        """The oracle's gradient in float64."""
+        return self.exact([c.astype(np.float32) for c in cotangents])
 
-    def signs(self) -> list[Floats]:
-        """Cotangents of random signs."""
-        return [
-            np.where(self.rng.integers(0, 2, s, dtype=np.int8) > 0, 1.0, -1.0) for s in self.shapes
-        ]
+    def signs(self, probe: int) -> list[Floats]:
+        """Cotangents of random signs, a byte each."""
+        rng = np.random.default_rng([self.seed, probe])
+        return [rng.integers(0, 2, s, dtype=np.int8) * np.int8(2) - np.int8(1) for s in self.shapes]
 
     def run(self) -> Probed:
         """Several probes; on a mismatch, down to the entry."""
-        found, start = Probed(predicted=self.predicted), time.perf_counter()
-        if self.predicted > LIMIT:
-            found.trouble = f"probes would take {self.predicted:.0f} s, more than {LIMIT:.0f} s"
+        found, start = Probed(), time.perf_counter()
+        vectors = self.signs(0)
+        narrow = self._narrow(vectors)
+        self.exact = self._oracle("float64")
+        reverse = time.perf_counter()
+        exact = self.truth(vectors)
+        now = time.perf_counter()
+        # What has been run, the reverse passes of the other probes, and the calls of the rule.
+        found.predicted = (now - start) + (PROBES - 1) * (now - reverse)
+        found.predicted += (PROBES + _CONTRACT) * self.called
+        if found.predicted > LIMIT:
+            found.trouble = f"probes would take {found.predicted:.0f} s, more than {LIMIT:.0f} s"
             return found
-        for _ in range(PROBES):
-            vectors = self.signs()
-            if self._compare(vectors, found):
+        self._measure(narrow, exact)
+        del narrow
+        found.fault, claim = contract(self)
+        for probe in range(0 if found.fault else PROBES):
+            if probe:
+                vectors = self.signs(probe)
+                exact, claim = self.truth(vectors), self.claim(vectors)
+            if self._compare(vectors, claim, exact, found):
                 break
             found.probes += 1
         found.seconds = time.perf_counter() - start
         return found
 
-    def _compare(self, vectors: list[Floats], found: Probed) -> bool:
+    def _compare(self, vectors: list[Floats], claim: Floats, exact: Floats, found: Probed) -> bool:
         """One probe; whether it ends the comparison."""
-        limit = precision.weak_from(self.bench.dtype)
         with np.errstate(all="ignore"):
-            claim, exact = self.claim(vectors), self.exact(vectors)
-            if not np.all(np.isfinite(exact)):
+            size = largest(exact)
+            if not np.all(np.isfinite(size)):
                 found.trouble = "the derivative is not finite"
                 return True
-            screen = self._screen(vectors, exact)
-            top = float(np.max(np.abs(exact), initial=0.0))
-            gap = np.abs(np.asarray(claim, np.float64) - exact)
-            gap[np.isnan(gap)] = np.inf
-            found.zero |= bool((np.abs(exact) > screen).any())
-            found.ones |= bool((np.abs(exact - 1) > screen).any())
-            suspects = self._suspects(gap, screen)
-            slack, ratio = float(np.max(screen, initial=0.0)), 0.0
-        for place in suspects:
-            bound = self._bound(vectors, place, float(np.broadcast_to(screen, gap.shape)[place]))
-            beyond = gap[place] > bound
-            if beyond and self._at_kink(vectors, place, float(claim[place]), bound):
+            screen = self.screen(size)
+            gaps = compared(claim, exact, screen, _SUSPECTS)
+        found.zero |= bool((size > screen).any())
+        found.ones |= gaps.ones
+        slack, ratio = float(np.max(screen, initial=0.0)), gaps.ratio
+        width = exact.shape[-1] if exact.ndim else 1
+        for flat in gaps.suspects:
+            place = tuple(int(i) for i in np.unravel_index(flat, exact.shape))
+            limit = float(screen[flat // width, 0])
+            verdict, bound = self._examine(vectors, place, claim, exact, limit, found)
+            if verdict == "kink":
                 found.kinks += 1
-                gap[place] = 0.0
                 continue
-            low = self.bench.dtype in precision.LOW and not np.isfinite(bound)
-            if beyond or (low and precision.lost(gap, exact, self.own)[place]):
+            if verdict == "wrong":
                 self._locate(vectors, place, found)
                 return True
             # What stays unexamined exceeds the screen by less: it counts as what was not seen.
-            slack, ratio = max(slack, float(gap[gap > screen].max())), float(gap[place] / bound)
+            slack, ratio = max(slack, gaps.beyond), _ratio(claim, exact, place, bound)
             break
         else:
-            if len(suspects) == _SUSPECTS:
+            if len(gaps.suspects) == _SUSPECTS:
                 found.trouble = f"more than {_SUSPECTS} entries lie at kinks"
                 return True
-        if not suspects or ratio == 0.0:
-            parts = np.divide(gap, screen, where=screen > 0, out=np.zeros(gap.shape))
-            ratio = float(np.max(parts, initial=0.0))
+            ratio = 0.0 if gaps.suspects else ratio
+        top = float(np.max(size, initial=0.0))
         found.detects, found.worst = max(found.detects, slack), max(found.worst, ratio)
-        found.weak |= top > 0 and not slack <= limit * top
+        found.weak |= top > 0 and not slack <= precision.weak_from(self.bench.dtype) * top
         return False
 
-    def _at_kink(
-        self, vectors: list[Floats], place: tuple[int, ...], claim: float, bound: float
-    ) -> bool:
-        """Whether the one-sided derivatives at an entry differ, and the claim lies between them."""
-        reference, example = self.bench.reference, self.example
-        if reference.forward is None or sum(a.size for a in example.inputs.values()) > _CARRIED:
-            return False
-        towards = np.zeros(example.inputs[self.name].shape)
-        towards[place] = 1.0
-        sides = [
-            along(reference, example, self.name, s * towards, self.bench.dtype) for s in (1, -1)
-        ]
-        ahead, behind = sides
-        if ahead is None or behind is None:
-            return False
-        low = high = 0.0
-        for vector, (above, _), (below, _) in zip(vectors, ahead, behind, strict=True):
-            ends = np.stack([vector * above, -vector * below])
-            low, high = low + float(ends.min(axis=0).sum()), high + float(ends.max(axis=0).sum())
-        return high - low > 2 * bound and low - bound <= claim <= high + bound
+    def _examine(
+        self, vectors: list[Floats], place: tuple[int, ...], claim: Floats, exact: Floats,
+        screen: float, found: Probed,
+    ) -> tuple[str, float]:  # fmt: skip
+        """Whether an entry that the screen suspects is "right", "wrong" or at a "kink"; its bound."""
+        bound = self.bound(vectors, place, float(exact[place]), screen, found)
+        value = float(claim[place])
+        if abs(value - float(exact[place])) <= bound:
+            return "right", bound
+        local = near(self.bench, self.point, self.name, place, vectors, float(exact[place]))
+        kink = local is not None and np.isfinite(value) and local.between(value, bound)
+        return ("kink" if kink else "wrong"), bound
 
-    def _suspects(self, gap: Floats, screen: Floats) -> list[tuple[int, ...]]:
-        """The entries that exceed the screen the most."""
-        over = (gap > screen).reshape(-1)
-        places = np.flatnonzero(over)
-        if not places.size:
-            return []
-        flat = np.broadcast_to(screen, gap.shape).reshape(-1)[places]
-        ratio = gap.reshape(-1)[places] / np.maximum(flat, np.finfo(np.float64).tiny)
-        order = np.argsort(-ratio)[:_SUSPECTS]
-        return [tuple(int(i) for i in np.unravel_index(p, gap.shape)) for p in places[order]]
+    # ------------------------------------------------------------------ bounds
 
-    def _screen(self, vectors: list[Floats], exact: Floats) -> Floats:
-        """The measured error of a reverse pass in the dtype, along the last axis at most."""
+    def _narrow(self, vectors: list[Floats]) -> Floats:
+        """The gradient by a reverse pass in the dtype, or in float32 where that is float64."""
+        narrow = _narrower(self.bench.dtype)
+        own = precision.natives(self.bench, self.oracle) if narrow in precision.LOW else []
+        pull = self._oracle(narrow, next((o for o in own if can(o.framework)), None))
+        return pull([c.astype(np.float32) for c in vectors])
+
+    def _measure(self, narrow: Floats, exact: Floats) -> None:
+        """The error of a framework's own reverse pass, along the last axis."""
         dtype = self.bench.dtype
-        narrow = "float32" if dtype == "float64" else dtype
-        ratio = format_of(dtype).unit / format_of(narrow).unit
-        if self.narrow is None:
-            own = precision.natives(self.bench, self.oracle) if narrow in precision.LOW else []
-            self.narrow = self._oracle(narrow, next((o for o in own if can(o.framework)), None))
-        gap = np.abs(np.asarray(self.narrow(vectors), np.float64) - exact)
-        size = np.abs(exact)
-        if gap.ndim:
-            gap, size = gap.max(axis=-1, keepdims=True), size.max(axis=-1, keepdims=True)
-        gap = np.where(np.isfinite(gap), gap, 0.0)
-        self.own = float(np.max(gap, initial=0.0))
-        return np.asarray(_BOTH * ratio * gap + _BOTH * format_of(dtype).unit * size)
+        ratio = format_of(dtype).unit / format_of(_narrower(dtype)).unit
+        with np.errstate(all="ignore"):
+            self.own = ratio * apart(narrow, exact)
 
-    def _bound(self, vectors: list[Floats], place: tuple[int, ...], screen: float) -> float:
+    def screen(self, size: Floats) -> Floats:
+        """What is not looked at any closer, for each row of a gradient of that size."""
+        assert self.own is not None
+        return np.asarray(_BOTH * (self.own + format_of(self.bench.dtype).unit * size))
+
+    def bound(
+        self, vectors: list[Floats], place: tuple[int, ...], exact: float, screen: float,
+        found: Probed,
+    ) -> float:  # fmt: skip
         """What a right gradient may be off at one entry, by the forward carried along it."""
-        reference, example = self.bench.reference, self.example
-        total = sum(a.size for a in example.inputs.values())
-        if reference.forward is None or total > _CARRIED:
+        local = near(self.bench, self.point, self.name, place, vectors, exact)
+        enclosed = None if local is None else local.enclosed()
+        if enclosed is None:
+            found.measured = True
             return 2 * screen
-        towards = np.zeros(example.inputs[self.name].shape)
-        towards[place] = 1.0
-        errors = along(reference, example, self.name, towards, self.bench.dtype)
-        if errors is None:
-            return 2 * screen
-        # The rule adds up the column in its own dtype, in whatever order.
-        unit, slack = format_of(self.bench.dtype).unit, 0.0
-        for vector, (value, error) in zip(vectors, errors, strict=True):
-            terms = np.count_nonzero(value)
-            slack += float(np.sum(np.abs(vector) * (error + terms * unit * np.abs(value))))
-        return max(2 * slack, screen) if np.isfinite(slack) else np.inf
+        return max(2 * enclosed[1], screen)
+
+    def admissible(self, place: tuple[int, ...]) -> float:
+        """The derived bound of an entry of the first probe's gradient; 0 where nothing is carried."""
+        vectors = self.signs(0)
+        exact = float(self.truth(vectors)[place])
+        local = near(self.bench, self.point, self.name, place, vectors, exact)
+        enclosed = None if local is None else local.enclosed()
+        return 0.0 if enclosed is None else enclosed[1]
 
     # ------------------------------------------------------------------ bisection
 
     def _locate(self, vectors: list[Floats], place: tuple[int, ...], found: Probed) -> None:
         """Halve the cotangent until one output is left whose row is wrong at the place."""
         flat = np.concatenate([v.reshape(-1) for v in vectors])
+        low, high = self._halved(flat, place, found)
+        which, index = self._output(low)
+        alone = self._masked(np.ones(flat.size, np.int8), low, high)
+        claim, whole = float(self.claim(alone)[place]), self.truth(alone)
+        exact, size = float(whole[place]), largest(whole)
+        found.wrong = (which, index, place)
+        found.claim, found.oracle = claim, exact
+        row = int(np.ravel_multi_index(place, whole.shape)) // whole.shape[-1] if place else 0
+        found.bound = self._finite(alone, place, exact, float(self.screen(size)[row, 0]), found)
+        found.worst = abs(claim - exact) / found.bound if found.bound else np.inf
+
+    def _finite(
+        self,
+        alone: list[Floats],
+        place: tuple[int, ...],
+        exact: float,
+        screen: float,
+        found: Probed,
+    ) -> float:
+        bound = self.bound(alone, place, exact, screen, found)
+        return bound if np.isfinite(bound) else screen
+
+    def _halved(self, flat: Floats, place: tuple[int, ...], found: Probed) -> tuple[int, int]:
+        """The output at which the gap is found, of which each half's share is asked."""
         low, high = 0, flat.size
         while high - low > 1:
             middle = (low + high) // 2
@@ -285,24 +309,16 @@ class Prober:
             low, high = (low, middle) if left >= right else (middle, high)
             if len(found.blocks) < 3:
                 found.blocks.append(self._range(low, high))
-        which, index = self._output(low)
-        alone = self._masked(np.ones(flat.size), low, high)
-        claim, exact = self.claim(alone)[place], self.exact(alone)[place]
-        found.wrong = (which, index, place)
-        found.claim, found.oracle = float(claim), float(exact)
-        screen = float(np.max(self._screen(alone, self.exact(alone)), initial=0.0))
-        bound = self._bound(alone, place, screen)
-        found.bound = bound if np.isfinite(bound) else screen
-        found.worst = abs(found.claim - found.oracle) / found.bound if found.bound else np.inf
+        return low, high
 
     def _gap(self, flat: Floats, low: int, high: int, place: tuple[int, ...]) -> float:
         part = self._masked(flat, low, high)
-        gap = abs(float(self.claim(part)[place]) - float(self.exact(part)[place]))
+        gap = abs(float(self.claim(part)[place]) - float(self.truth(part)[place]))
         return gap if np.isfinite(gap) else np.inf
 
     def _masked(self, flat: Floats, low: int, high: int) -> list[Floats]:
         """The cotangents with zeros outside a range of all outputs."""
-        kept, start, parts = np.zeros(flat.size), 0, []
+        kept, start, parts = np.zeros(flat.size, np.int8), 0, []
         kept[low:high] = flat[low:high]
         for shape in self.shapes:
             size = int(np.prod(shape, dtype=np.int64))
@@ -321,3 +337,16 @@ class Prober:
     def _range(self, low: int, high: int) -> str:
         (which, first), (_, last) = self._output(low), self._output(high - 1)
         return f"output {which}, {list(first)} to {list(last)}"
+
+
+def _unasked(_: Sequence[Floats]) -> Floats:
+    raise AssertionError("the oracle is asked by run()")
+
+
+def _narrower(dtype: str) -> str:
+    return "float32" if dtype == "float64" else dtype
+
+
+def _ratio(claim: Floats, exact: Floats, place: tuple[int, ...], bound: float) -> float:
+    gap = abs(float(claim[place]) - float(exact[place]))
+    return gap / bound if bound else 0.0

@@ -147,7 +147,8 @@ class Reference:
         for name, domain in self.inputs.items():
             array = example.inputs[name]
             rounded = domain.kind == "probability" and name != wrt
-            arrays.append(running.rounded_input(space, array) if rounded else array)
+            wide = np.asarray(array, np.float64) if array.dtype.kind == "f" else array
+            arrays.append(running.rounded_input(space, wide) if rounded else wide)
         return arrays
 
 

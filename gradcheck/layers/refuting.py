@@ -11,8 +11,11 @@ import numpy as np
 
 from gradcheck.checking import search
 from gradcheck.checking.counterexample import literal
-from gradcheck.diagnosis.cases import OpaqueCase
+from gradcheck.diagnosis import diagnose_opaque
+from gradcheck.diagnosis.model import blank
 from gradcheck.layers.claimed import names_of
+from gradcheck.layers.evidence import Evidence
+from gradcheck.layers.forgotten import forgotten_sum
 from gradcheck.layers.judging import judge
 from gradcheck.reports.model import Check, Counterexample, Verdict
 
@@ -29,9 +32,8 @@ if TYPE_CHECKING:
 
 # How long shrinking and diagnosis of one refutation may take.
 _SHRINKING = 3.0
-_DIAGNOSIS = 1.5
-# How many of the other examples are shown to the diagnosis, right ones among them.
-_CASES = 8
+_EVIDENCE = 0.8
+_DIAGNOSIS = 1.0
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Refuter:
         strategy: What to shrink in; None for the user's own data.
         seed: The seed of the search.
         smallest: What was found, by input and kind; oracles that agree need not look again.
+        told: Diagnoses by input and output.
     """
 
     bench: Bench
@@ -51,8 +54,11 @@ class Refuter:
     strategy: Search | None
     seed: int
     smallest: dict[tuple[str, str], Example] = field(default_factory=dict)
+    told: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
-    def fault(self, check: Check, name: str, point: Point, fault: Fault) -> None:
+    def fault(
+        self, check: Check, name: str, point: Point, fault: Fault, oracle: Oracle
+    ) -> None:
         """Refute by what is wrong whatever the derivative is."""
 
         def fails(example: Example) -> bool:
@@ -65,6 +71,19 @@ class Refuter:
         check.counterexample = self._counterexample(check, name, example)
         check.counterexample.fault = shown.text
         check.diagnosis = {"kind": shown.kind, "message": headline(shown)}
+        if fault.kind == "shape" and fault.edit.startswith("sum"):
+            check.diagnosis = self._forgotten(name, point, oracle) or check.diagnosis
+
+    def _forgotten(self, name: str, point: Point, oracle: Oracle) -> dict[str, Any] | None:
+        """Whether the sum that a shape lacks mends the gradient; several oracles share the answer."""
+        if (name, -1) not in self.told:
+            examples = [point.example, *self.examples]
+            try:
+                found = forgotten_sum(self.bench, examples, name, oracle)
+            except Exception:  # noqa: BLE001  a rule may raise anything; the refutation stands
+                found = None
+            self.told[name, -1] = found or {}
+        return dict(self.told[name, -1]) or None
 
     def values(self, check: Check, name: str, point: Point, oracle: Oracle) -> None:
         """Refute by the values of the Jacobian."""
@@ -163,47 +182,23 @@ class Refuter:
     # ------------------------------------------------------------------ what kind of error
 
     def _diagnosis(self, name: str, oracle: Oracle, judged: Judged, shown: Point) -> dict[str, Any]:
-        """What `gradcheck.diagnosis.opaque` makes of it."""
-        from gradcheck.diagnosis.opaque import diagnose_opaque
+        """What `gradcheck.diagnosis` makes of it; several oracles that refute one input share it."""
+        key = (name, judged.output)
+        if key not in self.told:
+            start = time.thread_time()
+            try:
+                found = self._diagnosed(name, oracle, judged, shown)
+            except Exception as error:  # noqa: BLE001  a rule may raise anything; the refutation stands
+                found = blank() | {"message": f"no diagnosis: {type(error).__name__}: {error}"}
+            self.told[key] = found | {"seconds": round(time.thread_time() - start, 3)}
+        return dict(self.told[key])
 
-        start = time.perf_counter()
-        cases: list[OpaqueCase] = []
-        for example in self.examples:
-            if len(cases) >= _CASES or time.perf_counter() - start > _DIAGNOSIS:
-                break
-            point = self.bench.at(example)
-            if point.trouble or point.large or name not in point.claimed.jacobians:
-                continue
-            cases += [
-                self._case(point, name, j)
-                for j in judge(self.bench, point, name, oracle)
-                if j.output == judged.output and not j.comparison.skipped
-            ]
-        cases.append(self._case(shown, name, judged))
-        try:
-            return diagnose_opaque(cases, seconds=_DIAGNOSIS)
-        except Exception:  # noqa: BLE001  a refutation stands without a diagnosis
-            return {"kind": "none"}
-
-    def _case(self, point: Point, name: str, judged: Judged) -> OpaqueCase:
-        claim = point.claimed.jacobians[name][judged.output]
-        example, output = point.example, point.outputs[judged.output]
-        truth = np.asarray(judged.answer.jacobian, np.float64).reshape(claim.shape)
-        axes = ("",) * output.ndim + _axes(self.bench.rule, example, name)
-        return OpaqueCase(
-            claimed=claim,
-            true=truth,
-            split=output.ndim,
-            axes=_guessed(axes, claim.shape, example.sizes),
-            input=name,
-            inputs=example.inputs,
-            output=output,
-            params=example.params,
-            sizes=example.sizes,
-            dtype=self.bench.dtype,
-            tolerance=np.broadcast_to(judged.comparison.tolerance, claim.shape),
-            at_ones=claim.sum(axis=tuple(range(output.ndim))),
-        )
+    def _diagnosed(self, name: str, oracle: Oracle, judged: Judged, shown: Point) -> dict[str, Any]:
+        evidence = Evidence(self.bench, name, oracle, judged.output)
+        deadline = time.perf_counter() + _EVIDENCE
+        cases = evidence.cases((shown, judged), self.examples, deadline)
+        operation, output = evidence.operation() or (None, evidence.output_name)
+        return diagnose_opaque(cases, operation=operation, output=output, seconds=_DIAGNOSIS)
 
 
 _HEADLINES = {
@@ -227,24 +222,6 @@ def headline(fault: Fault) -> str:
     """What is wrong in a few words, and what would mend it."""
     words = _HEADLINES.get(fault.kind, fault.kind)
     return f"{words}: {fault.edit}" if fault.edit else words
-
-
-def _axes(rule: Rule, example: Example, name: str) -> tuple[str, ...]:
-    from gradcheck.algebra.shapes import at_rank
-
-    shape = at_rank(rule.inputs[name].shape, example.rank or 0)
-    return tuple("" if axis.isdigit() or axis.startswith("?") else axis for axis in shape)
-
-
-def _guessed(
-    axes: tuple[str, ...], shape: tuple[int, ...], sizes: dict[str, int]
-) -> tuple[str, ...]:
-    """Names for the output's axes: that of the only axis of their size."""
-    found = []
-    for axis, size in zip(axes, shape, strict=True):
-        named = [n for n, s in sizes.items() if s == size and not n.startswith("#")]
-        found.append(axis or (named[0] if len(named) == 1 else ""))
-    return tuple(found)
 
 
 def entry_text(output: str, index: Sequence[int], name: str, place: Sequence[int]) -> str:

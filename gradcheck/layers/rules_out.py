@@ -8,23 +8,28 @@ that it has a derivative itself.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.shapes import at_rank, rank_in
 from gradcheck.chain import Chain
+from gradcheck.compiling.making import Maker
+from gradcheck.compiling.programs import Request, Setting, kinds_of
 from gradcheck.errors import ShapeError, UsageError
 from gradcheck.evaluation import Bindings
 from gradcheck.library import resolve
 from gradcheck.operation import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gradcheck.algebra.terms import Expression
     from gradcheck.backends.base import Backend
 
+# How many programs are kept for one rule, the oldest going first.
+_KEPT = 64
 INTEGER_KINDS = ("labels", "integers")
 
 
@@ -54,6 +59,7 @@ class RuleOut:
         self.operation = _operation(target)
         self.inputs = tuple(self.operation.inputs)
         self.wrt = self.operation.differentiable
+        self._programs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
         _check_complete(self.operation)
 
     @cached_property
@@ -155,6 +161,32 @@ class RuleOut:
             )
         bindings = self.bindings(forwarded, cotangent)
         return self.operation.pull(bindings, ops, cotangent, names) if names else {}
+
+    def pulled(
+        self, backend: Backend, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The same by a program, made once for each set of shapes; of differentiable operations only.
+
+        It uses no relation of a domain: somebody's weights y need not sum to one.
+        """
+        expected = self.shape_of_result(forwarded.sizes)
+        if expected is not None and tuple(cotangent.shape) != expected:
+            return self.backward(backend, forwarded, cotangent, names)  # which says so
+        operands = forwarded.operands
+        kinds = kinds_of(operands, backend)
+        sizes = forwarded.sizes
+        fixed = {n: v for n, v in operands.items() if isinstance(v, int | str)}
+        dtype, device = backend.dtype_of(cotangent), backend.device_of(cotangent)
+        key = (names, dtype, device, *kinds.items(), *sizes.items(), *fixed.items())
+        program = self._programs.get(key)
+        if program is None:
+            setting = Setting(backend, dtype, device, sizes, fixed, writes=False)
+            maker = Maker(self.operation, Request("vjp", names, self.operation.result))
+            program = self._programs[key] = maker.from_operands(setting, kinds)
+            while len(self._programs) > _KEPT:
+                self._programs.popitem(last=False)
+        found: dict[str, Any] = program(cotangent, *(operands[n] for n in kinds))
+        return found
 
     def tangent(self, ops: Any, forwarded: Forwarded, tangents: Mapping[str, Any]) -> Any:
         """The tangent of the result, from the tangents of some inputs."""

@@ -17,14 +17,13 @@ from gradcheck import backends
 from gradcheck.algebra.shapes import infer_sizes, rank_in
 from gradcheck.checking import search
 from gradcheck.checking.plan import canonical_devices, how_to_install, listed
-from gradcheck.checking.run import Tally, _reason
+from gradcheck.checking.run import Tally, reason_of
 from gradcheck.errors import GradcheckError, MissingBackend, UsageError
 from gradcheck.layers import precision
 from gradcheck.layers.bench import BUDGET, Bench
-from gradcheck.layers.claimed import names_of
 from gradcheck.layers.exercised import exercised, long_reduction, never, topped_up
-from gradcheck.layers.faults import structure
 from gradcheck.layers.judging import judge
+from gradcheck.layers.large import with_zeros
 from gradcheck.layers.probes import Probed, Prober
 from gradcheck.layers.pullback import can
 from gradcheck.layers.reference import Reference, as_reference
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 
 # Large examples cost what they cost: so many of them are looked at.
 _LARGE = 2
+# Arrays of more entries are kept in the dtype in which they came, if it is that of the check.
+_WIDE = 1_000_000
 # Differences run the forward for every entry: half of the examples, ten at least.
 _LAST_RESORT = 10
 
@@ -284,7 +285,7 @@ class _Session:
         except GradcheckError as error:
             check.verdict, check.reason = Verdict.ERROR, str(error)
         except Exception as error:  # noqa: BLE001  a user's rule or a framework may raise anything
-            check.verdict, check.reason = Verdict.ERROR, _reason(error)
+            check.verdict, check.reason = Verdict.ERROR, reason_of(error)
         check.seconds = time.perf_counter() - start
 
     def _check(self, check: Check, name: str, oracle: Oracle, refuter: Refuter) -> None:
@@ -295,7 +296,7 @@ class _Session:
             fault = point.fault(name)
             if fault is not None:
                 check.examples = number + 1
-                refuter.fault(check, name, point, fault)
+                refuter.fault(check, name, point, fault, oracle)
                 return
             if point.trouble:
                 tally.skipped[point.trouble] += 1
@@ -359,12 +360,12 @@ class _Session:
         if not can(oracle.framework) or oracle.name in ("native", "differences"):
             tally.skipped[f"{oracle.name} cannot be asked about so large a shape"] += 1
             return False
-        fault = probe_structure(self.bench, point, name)
-        if fault is not None:
-            point.faults.append(fault)
-            refuter.fault(check, name, point, fault)
+        fault, seconds = with_zeros(self.bench, point, name)
+        found = Probed(fault=fault) if fault else self._probed(point, name, oracle, seconds)
+        if found.fault is not None:
+            point.faults.append(found.fault)
+            refuter.fault(check, name, point, found.fault, oracle)
             return True
-        found = self._probed(point, name, oracle)
         tally.skipped.update({found.trouble: 1} if found.trouble else {})
         if found.wrong is not None:
             refuter.probed(check, name, point, found)
@@ -379,29 +380,19 @@ class _Session:
             tally.kinks += found.kinks
             check.probes += found.probes
             check.detects = max(check.detects or 0.0, found.detects)
-            check.reason = f"predicted {found.predicted:.2g} s, took {found.seconds:.2g} s"
+            check.reason = f"predicted {_seconds(found.predicted)}, took {_seconds(found.seconds)}"
+            if found.measured:
+                check.reason += "; some entries were judged by the error that the oracle itself has"
         return False
 
-    def _probed(self, point: Point, name: str, oracle: Oracle) -> Probed:
+    def _probed(self, point: Point, name: str, oracle: Oracle, seconds: float) -> Probed:
         if self.rule.vjp is None:
             return by_tangents(self.bench, point, name, oracle, self.options.seed)
-        return Prober(self.bench, point, name, oracle, self.options.seed).run()
+        return Prober(self.bench, point, name, oracle, self.options.seed, seconds).run()
 
 
-def probe_structure(bench: Bench, point: Point, name: str) -> Any:
-    """The structure of what comes back at a large shape: one call tells."""
-    caller, example, rule = bench.caller, point.example, bench.rule
-    inputs = [example.inputs[n].shape for n in rule.differentiable]
-    outputs = [o.shape for o in point.outputs]
-    if rule.vjp is not None:
-        vectors = [caller.array(np.zeros(s)) for s in outputs]
-        raw = caller.pull(vectors, caller.arrays(example), example.params)
-        found = structure(raw, rule.differentiable, inputs, caller, what="gradient")
-        return next((f for f in found if f.input in ("", name)), None)
-    vectors = [caller.array(np.zeros(s)) for s in inputs]
-    raw = caller.push(vectors, caller.arrays(example), example.params)
-    names = names_of(rule.outputs, len(outputs))
-    return next(iter(structure(raw, names, outputs, caller, what="tangent")), None)
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
 def conclude(tally: Tally, check: Check) -> None:
@@ -456,4 +447,6 @@ def _as_dtype(name: str, value: Any, kind: str, dtype: str) -> Any:
         raise UsageError(f"{name} holds {array.dtype} values; give an array of real numbers")
     if kind in ("labels", "integers"):
         return array.astype(np.int64)
+    if array.dtype == dtype and array.size > _WIDE:
+        return array  # a copy in float64 would be the largest array of all
     return round_to(array.astype(np.float64), dtype)

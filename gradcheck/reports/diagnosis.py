@@ -6,6 +6,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.reports import numbers
+from gradcheck.reports.model import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,11 +32,12 @@ def _lines(found: Mapping[str, Any], check: Check) -> Iterator[str]:
     if found.get("message"):
         yield _headline(found, check)
     if found.get("edit"):
-        yield from _edit(found["edit"])
+        yield from _edit(found["edit"], check)
     if found.get("answers"):
         yield f"It would be right for another question: it is {found['answers']}."
     if found.get("derived"):
-        yield "The derivative that follows from the forward, to paste:"
+        use = "to paste" if check.kind in ("spec", "chain") else "as a spec has it"
+        yield f"The derivative that follows from the forward, {use}:"
         yield from (f"  {line}" for line in str(found["derived"]).splitlines())
 
 
@@ -65,7 +67,18 @@ def patterns_told(check: Check) -> str:
         if (names := [_pattern(item) for item in patterns if bool(item["wrong"]) is wrong])
     ]
     own = link in (None, "closed form", "composition", check.claim)
-    return ("" if own or not parts else f"in {link}: ") + "; ".join(parts)
+    where = _lettered(found) if check.kind not in ("spec", "chain") else "" if own else link
+    return (f"in {where}: " if where and parts else "") + "; ".join(parts)
+
+
+def _lettered(found: Mapping[str, Any]) -> str:
+    """`∂out[p,q]/∂z[r,s]`: what the letters of the patterns stand for, where nobody wrote them."""
+    letters, patterns = (found.get("gaps") or {}).get("letters"), found.get("patterns")
+    if not letters or not patterns or not patterns[0].get("entry"):
+        return ""
+    sides = [part.partition("[")[0] for part in str(patterns[0]["entry"]).split("/")]
+    named = zip(sides, letters, strict=True)
+    return "/".join(f"{side}[{','.join(own)}]" if own else side for side, own in named)
 
 
 def _pattern(item: Mapping[str, Any]) -> str:
@@ -78,12 +91,13 @@ def _pattern(item: Mapping[str, Any]) -> str:
     return f"{item['pattern']} ({item['entry']}: {numbers.number(float(item['oracle']))})"
 
 
-def _edit(edit: Mapping[str, Any]) -> Iterator[str]:
+def _edit(edit: Mapping[str, Any], check: Check) -> Iterator[str]:
     """The change as a diff of the spec's line, and how far it is established."""
     before, after = str(edit["before"]).splitlines(), str(edit["after"]).splitlines()
     for old, new in zip_longest(before, after, fillvalue=""):
         yield f"{old or 'nothing'} → {new or 'nothing'}"
     if edit["proved"]:
-        yield "With this edit it is proved; `gradcheck verify --fix` writes it."
+        target = f"{short(check.address)} " if "::" in check.address else ""
+        yield f"With this edit it is proved; `gradcheck verify {target}--fix` writes it."
     else:
         yield "With this edit it agrees wherever it was tried, which is not a proof."

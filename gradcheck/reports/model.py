@@ -118,6 +118,7 @@ class Check:
             Σ|terms|"; of opaque rules only.
         probes: The number of cotangents with which large shapes were probed.
         detects: The smallest error in a single entry that those probes would have seen.
+        form: Which form of the derivative was evaluated: "as written", or the closed form that runs.
     """
 
     claim: str
@@ -146,6 +147,7 @@ class Check:
     accuracy: dict[str, float] = field(default_factory=dict)
     probes: int = 0
     detects: float | None = None
+    form: str = ""
 
     def __post_init__(self) -> None:
         self.verdict = Verdict(self.verdict)  # a plain string compares equal, but is not identical

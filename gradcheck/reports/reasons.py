@@ -14,14 +14,27 @@ _NAMED = 4  # a reason shared by more claims names so many and counts the rest
 
 
 def reasons(report: Report) -> list[str]:
-    """One line for each verdict, oracle and reason: "skipped by torch (cuda): softmax, z: ..."."""
+    """One line for each verdict and reason: "skipped by torch, jax (cuda): softmax, z: ..."."""
     labels = report.labels()
     groups: dict[tuple[str, str, str, bool], list[Check]] = {}
     for check in report.checks:
         if check.verdict in INCONCLUSIVE:
             key = (check.verdict, oracle_name(check), check.reason, check.required)
             groups.setdefault(key, []).append(check)
-    return [_reason(checks, labels) for checks in groups.values()]
+    return [_reason(alike, labels) for alike in _alike(groups.values(), labels)]
+
+
+def _alike(
+    groups: Iterable[list[Check]], labels: dict[tuple[str, str], str]
+) -> Iterable[list[list[Check]]]:
+    """Oracles that say the same of the same claims in the same places, together."""
+    found: dict[tuple[str, ...], list[list[Check]]] = {}
+    for checks in groups:
+        first = checks[0]
+        head = (first.verdict, first.reason, str(first.required))
+        key = (*head, _where(checks), _claims(checks, labels))
+        found.setdefault(key, []).append(checks)
+    return found.values()
 
 
 def established(report: Report) -> list[str]:
@@ -40,21 +53,46 @@ def established(report: Report) -> list[str]:
     ]
 
 
+def forms(report: Report) -> list[str]:
+    """Which form of each derivative was checked, where one is not what somebody wrote."""
+    labels = report.labels()
+    groups: dict[str, dict[str, list[str]]] = {}
+    for check in report.checks:
+        if check.form:
+            name = f"{labels[check.claim, check.address]}, {check.input}"
+            groups.setdefault(check.form, {}).setdefault(name, []).append(oracle_name(check))
+    if set(groups) <= {"as written"}:
+        return []
+    return [
+        f"{form}: {_listed(names)} (by {', '.join(dict.fromkeys(o for v in names.values() for o in v))})"
+        for form, names in groups.items()
+    ]
+
+
 def _chance(found: list[tuple[str, Check]]) -> str:
     """The largest probability that a wrong claim was called identical."""
     bounds = [c.false_accept for _, c in found if c.verdict is Verdict.IDENTITY and c.false_accept]
     return f" (a wrong claim passes with probability < {max(bounds):.0e})" if bounds else ""
 
 
-def _reason(checks: list[Check], labels: dict[tuple[str, str], str]) -> str:
+def _reason(alike: list[list[Check]], labels: dict[tuple[str, str], str]) -> str:
+    """What several oracles say, each with a group of checks of its own."""
+    checks = alike[0]
     first = checks[0]
     required = ", required" if first.required else ""
-    missing = first.verdict is Verdict.MISSING
-    where = _listed(f"{check.device} {check.dtype}".strip() for check in checks)
-    oracle = f" by {oracle_name(first)} ({where}{required})" if not missing else ""
-    names = _listed(f"{labels[check.claim, check.address]}, {check.input}" for check in checks)
-    reason = first.reason or "no reason was given"
-    return f"{first.verdict}{oracle}: {names}: {reason}"
+    who = ", ".join(oracle_name(group[0]) for group in alike)
+    by = f" by {who} ({_where(checks)}{required})" if first.verdict is not Verdict.MISSING else ""
+    return (
+        f"{first.verdict}{by}: {_claims(checks, labels)}: {first.reason or 'no reason was given'}"
+    )
+
+
+def _where(checks: list[Check]) -> str:
+    return _listed(f"{check.device} {check.dtype}".strip() for check in checks)
+
+
+def _claims(checks: list[Check], labels: dict[tuple[str, str], str]) -> str:
+    return _listed(f"{labels[check.claim, check.address]}, {check.input}" for check in checks)
 
 
 def _listed(names: Iterable[str]) -> str:

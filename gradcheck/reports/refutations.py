@@ -33,7 +33,8 @@ def refutations(report: Report) -> list[Refutation]:
         if check.verdict is Verdict.REFUTED:
             key = (labels[check.claim, check.address], check.input)
             groups.setdefault(key, []).append(check)
-    return [_refutation(label, checks) for (label, _), checks in _of_forwards(groups).items()]
+    merged = _of_links(_of_forwards(groups))
+    return [_refutation(label, checks) for (label, _), checks in merged.items()]
 
 
 def _of_forwards(groups: dict[tuple[str, str], list[Check]]) -> dict[tuple[str, str], list[Check]]:
@@ -45,6 +46,23 @@ def _of_forwards(groups: dict[tuple[str, str], list[Check]]) -> dict[tuple[str, 
         key = (label, f"forward: {reasons.pop()}" if whole and "" not in reasons else name)
         kept.setdefault(key, []).extend(checks)
     return kept
+
+
+def _of_links(groups: dict[tuple[str, str], list[Check]]) -> dict[tuple[str, str], list[Check]]:
+    """A mistake of one link refutes a chain for several inputs: it is told once, for all of them."""
+    kept: dict[tuple[str, str], list[Check]] = {}
+    for (label, name), checks in groups.items():
+        key = (label, _of_link(min(checks, key=_readability)) or name)
+        kept.setdefault(key, []).extend(checks)
+    return kept
+
+
+def _of_link(check: Check) -> str:
+    """What is told of the link at fault; nothing where the claim itself is."""
+    found = check.diagnosis or {}
+    if found.get("link") in (None, "closed form", "composition", check.claim):
+        return ""
+    return f"link {found['link']}: {found['message']}: {found.get('location')}: {found.get('edit')}"
 
 
 def _refutation(label: str, checks: list[Check]) -> Refutation:

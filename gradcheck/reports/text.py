@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from gradcheck.reports.listing import plain_console, stripped
-from gradcheck.reports.reasons import counted_apart, established, reasons, uncovered
+from gradcheck.reports.reasons import counted_apart, established, forms, reasons, uncovered
 from gradcheck.reports.refutations import refutations
 from gradcheck.reports.table import STYLES, natural_width, tabulate
 
@@ -71,6 +71,7 @@ def print_report(report: Report, console: Console) -> None:
         if refutation.snippet:
             _code(refutation.snippet, console)
     _section("Established exactly", established(report), console)
+    _section("Form checked", forms(report), console)
     _section("Not concluded", reasons(report), console)
     _section("Not covered", uncovered(report), console)
     _section("Examples counted apart", counted_apart(report), console)

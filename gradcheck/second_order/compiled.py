@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.shapes import at_rank, rank_in
-from gradcheck.errors import ShapeError, UsageError
+from gradcheck.errors import UsageError
 from gradcheck.evaluation import Bindings, evaluate
 from gradcheck.second_order.products import Step, run, steps
-from gradcheck.second_order.rules import check_product, closed, second
+from gradcheck.second_order.rules import check_product, closed_second, second
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gradcheck.algebra.terms import Expression
+    from gradcheck.compiling.compiled import Compiled
     from gradcheck.operation import Operation
 
 
@@ -41,11 +43,7 @@ class Hessian:
         return self._closed(0)
 
     def _closed(self, rank: int) -> Expression:
-        cache: dict[Any, Expression] = self.operation.__dict__.setdefault("_closed_second", {})
-        key = (self.first, self.name, rank)
-        if key not in cache:
-            cache[key] = closed(self.operation, second(self.operation, *key))
-        return cache[key]
+        return closed_second(self.operation, self.first, self.name, rank)
 
     def conditions(self) -> list[str]:
         """What must not be zero for it to hold: a step has no derivative at 0."""
@@ -61,9 +59,16 @@ class Hessian:
             UsageError: For a name that is unknown or missing.
             ShapeError: For arrays that do not fit the axes.
         """
-        prepared = self.operation._prepare(values)
-        with prepared.backend.widths(prepared.dtype):
-            return self.evaluated(prepared.bindings, prepared.backend)
+        return self._program(**values)
+
+    @cached_property
+    def _program(self) -> Compiled:
+        return self.operation._compiled("hessian", (self.first, self.name), None)
+
+    @property
+    def source(self) -> str:
+        """The program of the last call as text; before any, NumPy's at small sizes."""
+        return self._program.source
 
     def evaluated(self, bindings: Bindings, ops: Any) -> Any:
         """The Hessian on arrays that are bound already, error-carrying ones for example."""
@@ -121,10 +126,17 @@ class Hvp:
             ShapeError: For arrays that do not fit.
         """
         given = self._given(tangents)
-        prepared = self.operation._prepare(values)
-        with prepared.backend.widths(prepared.dtype):
-            moving = {n: _tangent(prepared, given[n], n) for n in self.names}
-            return self.evaluated(prepared.bindings, prepared.backend, moving)
+        found: dict[str, Any] = self._program(*(given[n] for n in self.names), **values)
+        return found
+
+    @cached_property
+    def _program(self) -> Compiled:
+        return self.operation._compiled("hvp", self.names, None)
+
+    @property
+    def source(self) -> str:
+        """The program of the last call as text; before any, NumPy's at small sizes."""
+        return self._program.source
 
     def _given(self, tangents: tuple[Any, ...]) -> Mapping[str, Any]:
         named = ", ".join(f'"{n}": ...' for n in self.names)
@@ -153,17 +165,6 @@ class Hvp:
     def steps(self) -> tuple[Step, ...]:
         """What it computes for one slice, step by step, as text that can be read."""
         return steps(self.operation, self.names, 0)
-
-
-def _tangent(prepared: Any, value: Any, name: str) -> Any:
-    like, backend = prepared.bindings.like, prepared.backend
-    value = backend.asarray(value, backend.dtype_of(like), backend.device_of(like))
-    expected = tuple(prepared.operands[name].shape)
-    if tuple(value.shape) != expected:
-        raise ShapeError(
-            f"the tangent has shape {tuple(value.shape)}, but {name} has shape {expected}"
-        )
-    return value
 
 
 def hvp(operation: Operation, names: tuple[str, ...]) -> Hvp:

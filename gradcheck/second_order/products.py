@@ -68,15 +68,14 @@ def steps(operation: Operation, names: tuple[str, ...], rank: int) -> tuple[Step
             if linked(operation)
             else _whole(operation, names, rank)
         )
-        ends = {tangent(cotangent(operation, n)) for n in names}
         simple = (Step(s.target, closed(operation, s.expression)) for s in made)
-        cache[names, rank] = _needed(tuple(simple), ends)
+        cache[names, rank] = _needed(tuple(simple), set(ends(operation, names).values()))
     return cache[names, rank]
 
 
-def _needed(program: tuple[Step, ...], ends: set[str]) -> tuple[Step, ...]:
+def _needed(program: tuple[Step, ...], wanted: set[str]) -> tuple[Step, ...]:
     """The steps without those whose targets nobody reads."""
-    needed, kept = set(ends), []
+    needed, kept = set(wanted), []
     for step in reversed(program):
         if step.target in needed:
             needed |= step.expression.names()
@@ -104,11 +103,11 @@ def run(
     """
     values = dict(bindings.values)
     values.update((tangent(n), v) for n, v in moving.items())
-    shapes = _shapes(operation, rank)
+    shapes = shapes_of(operation, rank)
     bound = replace(bindings, values=values, shapes=shapes, memo=dict(bindings.memo))
     for step in program:
         values[step.target] = evaluate(step.expression, bound, ops)
-    found = {n: values.get(tangent(cotangent(operation, n))) for n in moving}
+    found = {n: values.get(t) for n, t in ends(operation, tuple(moving)).items()}
     return {n: _nothing(bound, ops, n) if v is None else v for n, v in found.items()}
 
 
@@ -117,7 +116,13 @@ def _nothing(bindings: Bindings, ops: Any, name: str) -> Any:
     return ops.zeros(shape, bindings.like)
 
 
-def _shapes(operation: Operation, rank: int) -> dict[str, Shape]:
+def ends(operation: Operation, names: tuple[str, ...]) -> dict[str, str]:
+    """The target of the step that gives the product for each input."""
+    return {n: tangent(cotangent(operation, n)) for n in names}
+
+
+def shapes_of(operation: Operation, rank: int) -> dict[str, Shape]:
+    """The axes of each operand, of its cotangent, and of the tangents of both."""
     own = {n: at_rank(s, rank) for n, s in operation.shapes.items()}
     both = {**own, **{cotangent(operation, n): s for n, s in own.items()}}
     return {**both, **{tangent(n): s for n, s in both.items()}}
@@ -142,7 +147,7 @@ def _changes(
 
 def _whole(operation: Operation, names: tuple[str, ...], rank: int) -> Iterator[Step]:
     """The gradient of a spec, differentiated along the tangents of its inputs."""
-    shapes = _shapes(operation, rank)
+    shapes = shapes_of(operation, rank)
     gradients = {n: operation.derivative(operation.result, n, rank) for n in names}
     moving = set(names)
     for operand in sorted(set().union(*(g.names() for g in gradients.values())) - moving):
@@ -163,7 +168,7 @@ def _of_links(chain: Any, names: tuple[str, ...], rank: int) -> Iterator[Step]:
     A cotangent that divides by its own variable (y/a, of a logarithm) is not computed: its expression
     is composed with the next link's, where a cancels, so that nothing becomes 0/0.
     """
-    shapes = _shapes(chain, rank)
+    shapes = shapes_of(chain, rank)
     moving = set(names)
     for step in _tangents(chain, moving, shapes, rank):
         moving.add(step.target[2:-1])

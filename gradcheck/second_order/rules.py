@@ -124,6 +124,15 @@ def closed(operation: Operation, expression: Expression) -> Expression:
     return replace(expression, relations=relations or expression.relations).simplify()
 
 
+def closed_second(operation: Operation, first: str, name: str, rank: int) -> Expression:
+    """∂²result/∂first∂name in closed form, made once for each rank."""
+    cache: dict[Any, Expression] = operation.__dict__.setdefault("_closed_second", {})
+    key = (first, name, rank)
+    if key not in cache:
+        cache[key] = closed(operation, second(operation, *key))
+    return cache[key]
+
+
 def _check_input(operation: Operation, name: str) -> None:
     if name not in operation.inputs:
         raise UsageError(

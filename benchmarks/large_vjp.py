@@ -1,0 +1,131 @@
+"""What a verification costs: a softmax vjp at large shapes by probes, and at (4, 5) entry by entry.
+
+    python benchmarks/large_vjp.py [ROWS ...]
+
+Each large shape (ROWS, 32000) runs in a process of its own, so that its peak memory is its own: a NumPy rule in
+float32, held against torch's reverse pass of the forward in float64. The time is set against 20 forward-and-backward
+passes in float32, the least of several: torch's fused `softmax`, and torch's autodiff of the same forward written with
+`exp`, `max` and `sum`. The (4, 5) check is measured after warm-up, with one oracle, an example: the least and the median, and what of the
+median the process itself was busy, which other processes do not lengthen.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck import real, verify_vjp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COLUMNS = 32_000
+SHAPES = (128, 1024, 4096)
+PASSES = 20
+CHILD = "--child"
+
+
+def softmax(xp: Any, z: Any) -> Any:
+    """Along the last axis."""
+    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def backward(v: Any, z: Any) -> Any:
+    """Its vjp, as one writes it in NumPy."""
+    e = np.exp(z - z.max(-1, keepdims=True))
+    a = e / e.sum(-1, keepdims=True)
+    return a * (v - (v * a).sum(-1, keepdims=True))
+
+
+def least(run: Callable[[], object], times: int = 3) -> float:
+    """Seconds of the quickest of several runs: the others waited for something else."""
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def passes(rows: int) -> tuple[float, float]:
+    """One forward-and-backward pass of torch: fused, and of the forward as written."""
+    import torch
+
+    z, v = torch.randn(rows, COLUMNS, requires_grad=True), torch.randn(rows, COLUMNS)
+
+    def written() -> Any:
+        e = torch.exp(z - z.amax(-1, keepdim=True))
+        return e / e.sum(-1, keepdim=True)
+
+    fused = least(lambda: torch.autograd.grad(torch.softmax(z, -1), z, v))
+    return fused, least(lambda: torch.autograd.grad(written(), z, v))
+
+
+def peak() -> int:
+    """Bytes of the process's largest resident set."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def child(rows: int) -> None:
+    """One large shape: passes, then the check, then a line."""
+    z = np.random.default_rng(0).normal(size=(rows, COLUMNS)).astype(np.float32)
+    verify_vjp(backward, softmax, {"z": real("m n")}, data={"z": z[:4, :1000]}, oracles="torch")
+    before = peak()
+    start = time.perf_counter()
+    report = verify_vjp(
+        backward, softmax, {"z": real("m n")}, data={"z": z}, oracles="torch", dtypes="float32"
+    )
+    seconds, used = time.perf_counter() - start, peak() - before
+    fused, written = passes(rows)
+    (check,) = report.checks
+    print(
+        f"({rows}, {COLUMNS})  {check.verdict.value}, {check.probes} probes, detects {check.detects:.1e}; "
+        f"{check.reason}; {seconds:.1f} s = {seconds / PASSES / fused:.2f} x {PASSES} fused passes, "
+        f"{seconds / PASSES / written:.2f} x {PASSES} passes as written; peak {peak() / 1e9:.2f} GB, "
+        f"{used / z.size:.0f} bytes an entry"
+    )
+
+
+def small() -> None:
+    """The (4, 5) check, an example after warm-up."""
+    rng = np.random.default_rng(0)
+    for oracle in ("autograd", "torch"):
+        seconds, own = [], []
+        for _ in range(40):
+            data = {"z": np.round(rng.normal(size=(4, 5)), 2)}
+            start, busy = time.perf_counter(), time.process_time()
+            report = verify_vjp(backward, softmax, {"z": real("m n")}, data=data, oracles=oracle)
+            seconds.append(time.perf_counter() - start)
+            own.append(time.process_time() - busy)
+            assert report.ok, str(report)
+        warm = [1000 * s for s in seconds[10:]]
+        middle = statistics.median(warm)
+        ours = statistics.median([1000 * s for s in own[10:]])
+        print(
+            f"(4, 5) by {oracle}: least {min(warm):.1f} ms, median {middle:.1f} ms an example, of which "
+            f"{ours:.1f} ms are the process's own"
+        )
+
+
+def main() -> None:
+    """Small first, then each large shape in a process of its own."""
+    if sys.argv[1:2] == [CHILD]:
+        child(int(sys.argv[2]))
+        return
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    small()
+    for rows in [int(a) for a in sys.argv[1:]] or SHAPES:
+        sys.stdout.flush()
+        subprocess.run([sys.executable, __file__, CHILD, str(rows)], check=True)
+
+
+if __name__ == "__main__":
+    main()

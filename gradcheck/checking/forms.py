@@ -1,0 +1,39 @@
+"""Which form of a derivative is checked: as somebody wrote it, or the closed form that runs.
+
+Of a chain nobody wrote the derivative. What its `gradient` runs is the closed form of the composed
+rule, with powers cancelled and the relations of domains used; that is what is compared with oracles, and
+the symbolic oracle proves it equal to the composed rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradcheck.algebra.relations import Relation
+    from gradcheck.algebra.terms import Expression
+    from gradcheck.operation import Operation
+
+WRITTEN = "as written"
+COMPOSED = "as composed by the chain rule"
+
+
+def closed_form(operation: Operation, expression: Expression) -> Expression:
+    """The closed form by what holds on the operation's domains, as programs compute it."""
+    relations = tuple(operation.row_relations().values())
+    return replace(expression, relations=relations or expression.relations).simplify()
+
+
+def relied_on(operation: Operation, closed: Expression) -> tuple[Relation, ...]:
+    """The relations without which a closed form would not equal what it comes from."""
+    named = set(closed.conditions())
+    return tuple(r for r in operation.row_relations().values() if r.equation() in named)
+
+
+def in_words(closed: Expression) -> str:
+    """`closed form after cancelling powers and Σ_q y[p,q] = 1`."""
+    conditions = closed.conditions()
+    powers = ["cancelling powers"] if any("≠" in c for c in conditions) else []
+    parts = [*powers, *(c for c in conditions if c.startswith("Σ"))]
+    return f"closed form after {' and '.join(parts)}" if parts else "closed form"
