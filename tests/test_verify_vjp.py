@@ -386,3 +386,25 @@ def test_a_rule_that_raises_is_an_error_with_its_own_line() -> None:
     assert verdicts(report) == {"error"}
     assert not report.ok
     assert "test_verify_vjp.py" in report.checks[0].reason
+
+
+def test_at_a_kink_what_some_choice_at_each_tie_gives_is_accepted():
+    """max(x, 0) − max(−3x, 0) has slopes 3 and 1 at 0; the chain rule with relu'(0) = 0 gives 0."""
+
+    def forward(xp, x):
+        return xp.maximum(x, 0) - xp.maximum(-3 * x, 0)
+
+    def rule(at_zero):
+        return lambda v, x: v * np.where(x > 0, 1.0, np.where(x < 0, 3.0, at_zero))
+
+    data = {"x": np.array([0.0, 1.0, -1.0])}
+    for at_zero in (0.0, 1.0, 2.0, 3.0, 4.0):
+        report = verify_vjp(
+            rule(at_zero), of=forward, inputs={"x": real("n")}, oracles=["torch"], data=data
+        )
+        assert report.exit_code != 1, (at_zero, str(report))
+    for wrong in (-1.0, 8.0):
+        report = verify_vjp(
+            rule(wrong), of=forward, inputs={"x": real("n")}, oracles=["torch"], data=data
+        )
+        assert report.exit_code == 1, wrong

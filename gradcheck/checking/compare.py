@@ -123,6 +123,13 @@ def _judge(
     low, high = truth.lower - evaluated.bound, truth.upper + evaluated.bound
     kinks = truth.kinked
     claim_fits = (claim >= low) & (claim <= high)
+    if truth.chosen is not None:
+        # At a kink of the whole, a chain rule that takes 0 for the derivative of relu at 0 need not
+        # stay between the one-sided derivatives: a product of elements is any element of the product.
+        lowest, highest = truth.chosen
+        by_choice = (claim >= lowest - evaluated.bound) & (claim <= highest + evaluated.bound)
+        kinks = kinks | (wrong & by_choice)
+        claim_fits = claim_fits | by_choice
     oracle_fits = (oracle >= truth.lower - truth.error) & (oracle <= truth.upper + truth.error)
     # At a kink any element between the one-sided derivatives is a derivative.
     wrong = np.where(kinks, ~claim_fits, wrong)

@@ -59,13 +59,16 @@ class DualNamespace(Namespace):
     Args:
         dtype: The target format.
         side: +1 or -1, the side from which variables approach the point.
+        every: Whether a tie leaves every branch open, instead of the one just ahead: tangents then
+            enclose whatever element of its subdifferential each operation takes.
     """
 
     level = 2
 
-    def __init__(self, dtype: Any = "float64", side: int = 1) -> None:
+    def __init__(self, dtype: Any = "float64", side: int = 1, *, every: bool = False) -> None:
         self.format = format_of(dtype)
         self.side = side
+        self.every = every
         self.branches = BranchLog()
         self.base = ErrorNamespace(dtype, self.branches)
         self.pi, self.e = self.base.pi, self.base.e
@@ -263,7 +266,10 @@ class DualNamespace(Namespace):
         self.branches.ties += ties
         if ties:
             true, false = choice.true, choice.false
-            if name == "equal":
+            if self.every:
+                open_ = tie & live
+                moved = (true & ~open_, false & ~open_)
+            elif name == "equal":
                 moved = (np.where(tie, still, true), np.where(tie, above | below, false))
             else:
                 moved = (
@@ -351,7 +357,8 @@ class DualNamespace(Namespace):
             return self._dual(value, best)
         live = np.any((t.paths > 0) & first, axis=(0, *inner))
         self.branches.ties += int(np.count_nonzero(tied & live))
-        best = _best(t, first, np.reshape(tied, value.shape), inner, keepdims=keepdims)
+        exact = np.reshape(tied, value.shape) & (not self.every)
+        best = _best(t, first, exact, inner, keepdims=keepdims)
         return self._dual(value, best)
 
     # Sums and products

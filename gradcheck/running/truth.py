@@ -37,6 +37,8 @@ class Truth:
         kinked: The entries whose one-sided derivatives certainly differ.
         ties: The number of decisions at an exact tie.
         ambiguous: The number of decisions that rounding errors leave open.
+        chosen: At a kink, the ends of what the chain rule gives, whatever element of its
+            subdifferential each operation takes at a tie; None where there is no kink.
     """
 
     outputs: list[Ball]
@@ -47,6 +49,7 @@ class Truth:
     kinked: NDArray[np.bool_]
     ambiguous: int
     ties: int = 0
+    chosen: Ball | None = None
 
     @property
     def kinks(self) -> int:
@@ -89,10 +92,11 @@ class _Run:
 
 
 def _run(
-    fn: Callable[..., Any], arrays: Sequence[Any], wrt: int, dtype: Any, output: int, side: int
-) -> _Run:
+    fn: Callable[..., Any], arrays: Sequence[Any], wrt: int, dtype: Any, output: int, side: int,
+    *, every: bool = False,
+) -> _Run:  # fmt: skip
     """One forward on dual numbers; the Jacobian is that of approaching from `side`."""
-    space = DualNamespace(dtype, side)
+    space = DualNamespace(dtype, side, every=every)
     operands = [_operand(space, x) for x in arrays]
     shape = np.shape(arrays[wrt])
     operands[wrt] = space.variable(arrays[wrt])
@@ -142,7 +146,7 @@ def derivative(
         raise UsageError(problem)
     ahead = _run(fn, arrays, wrt, dtype, output, 1)
     (lower, upper), error = _ends(ahead), ahead.error
-    apart = np.zeros(ahead.value.shape, np.bool_)
+    apart, chosen = np.zeros(ahead.value.shape, np.bool_), None
     if ahead.space.branches.ties:
         behind = _run(fn, arrays, wrt, dtype, output, -1)
         low, high = _ends(behind)
@@ -150,5 +154,9 @@ def derivative(
         # A jump may show on one side only: then the other side's zero is no derivative either.
         error = np.where(np.isinf(behind.error), np.inf, error)
         apart = np.abs(ahead.value - behind.value) > ahead.error + behind.error
+        if apart.any():
+            chosen = _ends(_run(fn, arrays, wrt, dtype, output, 1, every=True))
     log = ahead.space.branches
-    return Truth(ahead.outputs, ahead.value, error, lower, upper, apart, log.ambiguous, log.ties)
+    return Truth(
+        ahead.outputs, ahead.value, error, lower, upper, apart, log.ambiguous, log.ties, chosen
+    )
