@@ -2,11 +2,12 @@
 
     python benchmarks/large_vjp.py [ROWS ...]
 
-Each large shape (ROWS, 32000) runs in a process of its own, so that its peak memory is its own: a NumPy rule in
-float32, held against torch's reverse pass of the forward in float64. The time is set against 20 forward-and-backward
-passes in float32, the least of several: torch's fused `softmax`, and torch's autodiff of the same forward written with
-`exp`, `max` and `sum`. The (4, 5) check is measured after warm-up, with one oracle, an example: the least and the median, and what of the
-median the process itself was busy, which other processes do not lengthen.
+Each large shape (ROWS, 32000) runs in a process of its own, so that its peak memory is its own: a NumPy
+rule in float32, held against torch's reverse pass of the forward in float64. The time is set against 20
+forward-and-backward passes in float32, the least of several: torch's fused `softmax`, and torch's autodiff
+of the same forward as written with `exp`, `max` and `sum`. The (4, 5) check is measured after warm-up,
+with one oracle, an example: the least and the median, and how much of the median the process itself
+was busy, which other processes do not lengthen.
 """
 
 from __future__ import annotations

@@ -151,7 +151,10 @@ def of_spec(row: Row, mutant: Mutant, equivalent: bool, labels: set[str]) -> Non
     row.mended += bool(edit.get("proved"))
     row.kind += found.get("kind") in labels
     row.link += found.get("link") in (mutant.operation.name, "closed form")
-    row.pattern += patterns_right(mutant, found.get("patterns", []))
+    located = patterns_right(mutant, found.get("patterns", []))
+    row.pattern += located
+    if not located:
+        row.notes.append(f"{mutant}: patterns {found.get('patterns')}")
     if found.get("kind") not in labels or not edit.get("proved"):
         row.notes.append(f"{mutant}: {found.get('kind')}: {found.get('message')} ({labels})")
 

@@ -23,11 +23,37 @@ _ELSEWHERE = frozenset(
     [
         *("open", "exec", "eval", "compile", "__import__", "import_module", "environ", "getenv"),
         *("read_text", "read_bytes", "loadtxt", "genfromtxt", "fromfile", "memmap", "urlopen"),
+        *(
+            "read_csv",
+            "read_table",
+            "read_json",
+            "read_excel",
+            "read_parquet",
+            "read_pickle",
+            "File",
+        ),
+        *("spec_from_file_location", "run_path", "getline", "get_data", "argv", "random"),
     ]
 )
 _CHANGING = frozenset(
-    ("random", "secrets", "time", "datetime", "uuid", "socket", "subprocess", "os")
+    [
+        *(
+            "random",
+            "secrets",
+            "time",
+            "datetime",
+            "uuid",
+            "socket",
+            "subprocess",
+            "os",
+            "platform",
+        ),
+        *("io", "builtins", "importlib", "runpy", "pkgutil", "linecache", "fileinput", "glob"),
+        *("sqlite3", "shelve", "configparser", "ctypes", "mmap", "tempfile", "urllib", "http"),
+    ]
 )
+# What finds specs without an argument that could be read here.
+_FINDERS = frozenset(("library", "resolve", "bundled"))
 
 
 class Unknowable(Exception):
@@ -54,10 +80,27 @@ def dependencies(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
+def packages(path: Path) -> tuple[str, ...]:
+    """The installed packages beyond the standard library that a file imports, by their modules' names."""
+    return _packages(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _packages(path: Path, _stamp: int) -> tuple[str, ...]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    names -= {"gradcheck", *sys.stdlib_module_names}
+    return tuple(sorted(name for name in names if installed(_origin(name))))
+
+
 @cache
 def _direct(path: Path, _stamp: int) -> tuple[Path, ...]:
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError) as error:
         raise Unknowable(f"{path.name} cannot be read: {error}") from None
     return tuple(dict.fromkeys(_named(tree, path)))
@@ -69,6 +112,10 @@ def _named(tree: ast.AST, path: Path) -> Iterator[Path]:
             case ast.Import(names=names):
                 for alias in names:
                     yield from _module(alias.name, path)
+            case ast.ImportFrom(module=str() as module, names=names) if _finds(module, names):
+                raise Unknowable(f"{path.name} line {node.lineno} imports what finds specs")
+            case ast.Assign(value=ast.Name(id="load")):
+                raise Unknowable(f"{path.name} line {node.lineno} gives load another name")
             case ast.ImportFrom(module=module, names=names, level=0) if module:
                 yield from _module(module, path)
                 for alias in names:
@@ -89,17 +136,26 @@ def _named(tree: ast.AST, path: Path) -> Iterator[Path]:
                 pass
 
 
+def _finds(module: str, names: list[ast.alias]) -> bool:
+    """Whether an import takes from gradcheck what loads specs under a name that is not looked for."""
+    if module.partition(".")[0] != "gradcheck":
+        return False
+    return any(a.name in _FINDERS or (a.name == "load" and a.asname) for a in names)
+
+
 def _module(name: str, path: Path) -> Iterator[Path]:
     """The files of a module that is not installed, its packages' included."""
     top = name.partition(".")[0]
-    if top in _CHANGING:
-        raise Unknowable(f"{path.name} imports {top}")
+    if top in _CHANGING or name == "gradcheck.library":
+        raise Unknowable(f"{path.name} imports {name if top == 'gradcheck' else top}")
     if top == "gradcheck" or top in sys.stdlib_module_names or installed(_origin(top)):
         return
     parts = name.split(".")
     for k in range(1, len(parts) + 1):
         origin = _origin(".".join(parts[:k]))
-        if origin is not None and origin.suffix == ".py":
+        if origin is not None and origin.suffix != ".py":
+            raise Unknowable(f"{path.name} imports {name}, which is compiled: {origin.name}")
+        if origin is not None:
             yield origin
 
 
@@ -141,6 +197,5 @@ def _loaded(args: list[ast.expr], path: Path, line: int) -> Iterator[Path]:
     for folder in (path.parent, specs_folder()):
         if (folder / f"{text}.py").is_file() and folder / f"{text}.py" != path:
             yield (folder / f"{text}.py").resolve()
-            return
     # The name may be a second spec of any bundled file.
     yield from (p.resolve() for p in sorted(specs_folder().glob("*.py")) if p != path)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _PACKAGE = Path(__file__).resolve().parent
+# Under this name a loaded spec file has the hash of the text that was run.
+SOURCE = "__source_sha256__"
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,30 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _of_file(path: Path) -> list[Target]:
-    return [_target(op) for op in _operations(path).values() if _home(op) == path.resolve()]
+    operations = _operations(path)
+    _refuse_unnamed(path, operations)
+    return [_target(op) for op in operations.values() if _home(op) == path.resolve()]
+
+
+def _refuse_unnamed(path: Path, operations: dict[str, Operation]) -> None:
+    """Specs in a list or a table of the file have no address: they would be passed over in silence.
+
+    Raises:
+        SpecError: Naming the list, unless the specs have names of their own too or came from a file.
+    """
+    named = {id(operation) for operation in operations.values()}
+    for name, value in vars(_module(path)).items():
+        held = value.values() if isinstance(value, dict) else value
+        if name.startswith("_") or not isinstance(value, dict | list | tuple):
+            continue
+        specs = [item for item in held if isinstance(item, Operation)]
+        if any(id(s) not in named and not getattr(s, "address", "") for s in specs):
+            raise SpecError(
+                f"{name} holds specs that have no name of their own, so that nothing would verify them",
+                hint=f"bind each to a name: cube = Spec(...), or for those made in a loop: "
+                f'globals()[f"cube_{{k}}"] = Spec(...); or call the list _{name} to leave them out',
+                location=Location(str(path.resolve()), 1),
+            )
 
 
 def _short(path: Path) -> Path:
@@ -283,7 +308,11 @@ def _execute(path: Path, name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # Not through the loader: bytecode that Python kept counts as fresh for a whole second, and would
+        # be a file that was saved twice as it was before.
+        data = path.read_bytes()
+        setattr(module, SOURCE, hashlib.sha256(data).hexdigest())
+        exec(compile(data, str(path), "exec", dont_inherit=True), vars(module))
     except (SpecError, UsageError):
         del sys.modules[name]
         raise

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
-from gradcheck import load, verify
+from gradcheck import library, load, verify
 from gradcheck.checking import cache as caching
 from gradcheck.checking.cache import Cache, write_atomically
-from gradcheck.dependencies import Unknowable, dependencies
+from gradcheck.checking.executing import Execution
+from gradcheck.checking.plan import plan, request
+from gradcheck.dependencies import Unknowable, dependencies, packages
+from gradcheck.library import resolve
 from gradcheck.reports.model import Report
 
 CHEAP = {"oracles": ["symbolic", "differences"], "profile": "quick"}
@@ -246,3 +250,89 @@ def test_a_change_of_folder_changes_neither_files_nor_keys(project, monkeypatch,
     run(project)
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert found(run(project)) == [True, True]
+
+
+def test_a_file_that_is_saved_during_its_run_is_not_kept_under_its_new_text(project):
+    def save(_name):
+        write(project, factor="2")
+
+    kept = Cache(project / "kept")
+    targets = plan(
+        resolve([str(project / "cubes.py")]),
+        request(
+            oracles=["symbolic"], devices="cpu", dtypes="float64", wrt=None, require=(), profile="quick",
+            seed=0, data=None,
+        ),
+    )  # fmt: skip
+    (right,) = Execution(cache=kept, step=save).results(targets)
+    assert right.supports
+    assert not list((project / "kept").rglob("*.json"))
+    assert run(project).exit_code == 1
+
+
+def test_what_was_loaded_before_a_file_was_saved_is_not_kept(project):
+    (project / "my_late.py").write_text("THREE = 3\n", encoding="utf-8")
+    write(project, factor="THREE", extra="from my_late import THREE")
+    assert run(project).ok
+    (project / "my_late.py").write_text("THREE = 2\n", encoding="utf-8")  # this process still has 3
+    for _ in range(2):
+        assert found(run(project)) == [False, False]
+
+
+def test_a_file_saved_twice_within_a_second_is_run_as_it_is(project):
+    path = project / "cubes.py"
+    assert run(project).ok
+    stamp = path.stat()
+    write(project, factor="2")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    library.forget([path])
+    assert run(project).exit_code == 1
+
+
+def test_an_installed_package_counts_by_its_version(project, monkeypatch):
+    write(project, extra="import pytest")
+    assert "pytest" in packages(project / "cubes.py")
+    assert found(run(project)) == [False, False]
+    assert found(run(project)) == [True, True]
+    monkeypatch.setattr(caching, "_any_version", lambda _name: "0.0.1")
+    assert found(run(project)) == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        ("from gradcheck import load as get", "finds specs"),
+        ("from gradcheck.library import resolve", "finds specs"),
+        ("from gradcheck import load\nget = load", "another name"),
+        ("from importlib import import_module as get", "imports importlib"),
+        ("import my_kernel", "compiled"),
+    ],
+)
+def test_what_hides_a_dependency_is_never_kept(project, extra, why):
+    (project / f"my_kernel{EXTENSION_SUFFIXES[0]}").write_bytes(b"")
+    text = RIGHT.format(factor="3", extra=extra)
+    (project / "cubes.py").write_text(text, encoding="utf-8")
+    with pytest.raises(Unknowable, match=why):
+        dependencies(project / "cubes.py")
+
+
+def test_an_entry_that_was_changed_is_done_again(project):
+    run(project)
+    for entry in (project / "kept").rglob("*.json"):
+        text = entry.read_text(encoding="utf-8")
+        entry.write_text(
+            text.replace('"proved"', '"agrees"').replace('"examples": ', '"examples": 1')
+        )
+    assert found(run(project)) == [False, False]
+
+
+def test_a_file_that_is_deleted_meanwhile_has_no_key(project):
+    planned = plan(
+        resolve([str(project / "cubes.py")]),
+        request(
+            oracles=["symbolic"], devices="cpu", dtypes="float64", wrt=None, require=(), profile="quick",
+            seed=0, data=None,
+        ),
+    )[0]  # fmt: skip
+    (project / "cubes.py").unlink()
+    assert caching.key_of(planned) is None

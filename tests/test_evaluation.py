@@ -7,7 +7,25 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from gradcheck import Spec, backends, delta, einsum, labels, load, mask, ones, real
+from gradcheck import (
+    Report,
+    Spec,
+    backends,
+    constant,
+    delta,
+    einsum,
+    labels,
+    load,
+    mask,
+    ones,
+    positive,
+    real,
+    size,
+    verify,
+)
+from gradcheck.algebra.relations import Relation
+from gradcheck.checking.problem import Problem
+from gradcheck.checking.search import Example
 from gradcheck.errors import ShapeError, UsageError
 
 jax = pytest.importorskip("jax")
@@ -408,3 +426,63 @@ def test_arrays_on_a_gpu_stay_there(framework):
 def test_errors_say_what_was_expected(call, error, problem):
     with pytest.raises(error, match=problem):
         call()
+
+
+# ---------------------------------------------------------------- which form is checked
+
+
+def test_the_report_says_which_form_was_checked():
+    report = verify(classifier, wrt="w", oracles=["symbolic", "differences"], profile="quick")
+    form = "closed form after cancelling powers and Σ_q y[p,q] = 1"
+    assert report.ok
+    assert [c.form for c in report.checks] == [form, form]
+    assert f"Form checked\n  {form}: {classifier.name}, w" in str(report)
+    assert Report.from_json(report.to_json()).checks[0].form == form
+    written = verify(load("softmax"), oracles=["differences"], profile="quick")
+    assert [c.form for c in written.checks] == ["as written"]
+    assert "Form checked" not in str(written)
+
+
+def test_a_chain_is_evaluated_as_it_runs():
+    """0 · ∞ stands in the composed terms, and not in the closed form."""
+    problem = Problem(classifier, classifier.claims()[1], "float64")
+    assert [r.name for r in problem.relations] == ["y"]
+    example = Example(
+        {"x": np.ones((2, 3)), "w": np.ones((3, 2)), "b": np.zeros(2), "y": np.eye(2)},
+        {},
+        {"m": 2, "n": 3, "o": 2},
+    )
+    assert problem.expression(example).conditions() == ["a ≠ 0", "o ≥ 1", "Σ_q y[p,q] = 1"]
+    found = problem.evaluate(example)
+    # xᵀ(a − y)/m with a = 1/2 everywhere: each column of a − y sums to 0
+    np.testing.assert_array_equal(found.claim.reshape(3, 2), np.zeros((3, 2)))
+
+
+def false_relation():
+    """A chain that is believed to have rows of y that sum to one; they are any numbers."""
+    loss = Spec(
+        lambda xp, a, y: -xp.sum(y * xp.log(a)) / a.shape[0],
+        inputs={"a": positive("m n"), "y": constant(real("m n"))},
+        output={"L": ""},
+        jacobian={"a": -einsum("pq,pq->pq", "y", "a**-1") / size("m")},
+        name="loss",
+    )
+    chain = load("softmax") >> loss
+    believed = Relation("y", 2, False, "so it is said")
+    chain.row_relations = lambda: {"y": believed}
+    return chain
+
+
+@pytest.mark.parametrize("oracle", ["differences", "jax"])
+def test_a_closed_form_by_a_false_relation_is_refuted(oracle):
+    report = verify(false_relation(), wrt="z", oracles=[oracle], profile="quick")
+    (check,) = report.checks
+    assert check.verdict == "refuted"
+    assert check.form == "closed form after cancelling powers and Σ_q y[p,q] = 1"
+
+
+def test_no_proof_where_the_closed_form_is_another():
+    report = verify(false_relation(), wrt="z", oracles=["symbolic"], profile="quick")
+    (check,) = report.checks
+    assert check.verdict == "undecided"
+    assert "its closed form is not the composed one" in check.reason

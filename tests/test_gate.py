@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gradcheck import verify
+from gradcheck import Spec, delta, einsum, real, verify
 from gradcheck.backends import get, installed
 from gradcheck.checking.gate import Gate, gate, judge, outcome
-from gradcheck.errors import UsageError
+from gradcheck.errors import SpecError, UsageError
 from gradcheck.reports.gaps import Gap
 from gradcheck.reports.model import Check, Report, Verdict
 
@@ -292,3 +292,44 @@ def test_a_required_device_that_is_absent(half: str) -> None:
 def test_a_mistake_in_the_requirements(requirements: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message.replace("?", r"\?")):
         gate(**requirements)
+
+
+def test_two_operations_of_one_name_in_memory_cover_themselves_only() -> None:
+    def broken(xp: Any, x: Any) -> Any:
+        raise NotImplementedError("not here")
+
+    claim = 2 * einsum("p,pq->pq", "x", delta)
+    one, other = (
+        Spec(forward, inputs={"x": real("n")}, output="n", jacobian={"x": claim}, name="square")
+        for forward in (lambda _xp, x: x * x, broken)
+    )
+    report = verify([one, other], oracles="differences", profile="quick")
+    assert report.exit_code == 3
+    assert set(report.claims().items()) == {
+        (("square (1)", "x"), True),
+        (("square (2)", "x"), False),
+    }
+
+
+def test_no_gap_excuses_a_file_that_cannot_be_loaded(half: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad_one.py"
+    bad.write_text("1 / 0\n", encoding="utf-8")
+    wide = {"claim": "*", "input": "*", "reason": "all of it", "until": "9999-12-31"}
+    report = verify([half, str(bad)], oracles="differences", profile="quick", gaps=[wide])
+    assert report.exit_code == 3
+    assert "bad_one.py cannot be loaded, which no known gap excuses" in str(report)
+
+
+def test_specs_in_a_list_are_not_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "listed_ones.py"
+    path.write_text(
+        "from gradcheck import Spec, delta, einsum, real\n"
+        "def made(k):\n"
+        "    return Spec(lambda xp, x: k * x, inputs={'x': real('n')}, output='n',\n"
+        "                jacobian={'x': k * einsum('pq->pq', delta)})\n"
+        "good = made(1)\n"
+        "more = [made(k) for k in (2, 3)]\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(SpecError, match="more holds specs that have no name of their own"):
+        verify(str(path), oracles="symbolic", profile="quick")

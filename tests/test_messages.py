@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from gradcheck import verify
+from gradcheck import constant, load, real, verify, verify_vjp
 
 FILE = """\
 from gradcheck import Spec, delta, einsum, load, number, ones, positive, real, size
@@ -269,3 +270,127 @@ def test_a_message_says_what_is_wrong_where_and_what_to_do(case, tmp_path, monke
     (tmp_path / "mine.py").write_text(FILE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert told(*case) == MESSAGES[case]
+
+
+# ---------------------------------------------------------------------- somebody's vjp
+
+
+def forward(xp, z):
+    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def letter(v, z):
+    a = softmax(z)
+    return a * v - a**2 * v.sum(-1, keepdims=True)
+
+
+def averaged(v, z):
+    a = softmax(z)
+    return a * (v - (v * a).sum(axis=-1, keepdims=True)) / len(z)
+
+
+def odd(v, z):
+    a = softmax(z)
+    return a * (v - (v * a).sum(axis=-1, keepdims=True)) + np.cos(z) * v
+
+
+def plus(v, z, y):
+    return v * (softmax(z) + y) / len(z)
+
+
+OPAQUE = {
+    letter: """\
+  Wrong letter in term 2: it computes - out[p,s] out[p,s] δ[p,r] where - out[p,q] out[p,s] δ[p,r]
+  belongs, in ∂out[p,q]/∂z[r,s].
+  The derivative that follows from the forward, as a spec has it:
+    einsum("pq,pr,qs->pqrs", "out", delta, delta)
+    - einsum("pq,ps,pr->pqrs", "out", "out", delta)
+  by autograd (cpu float64)
+  m = 1, n = 2
+  z (1 × 2) = [[0.0, 1.0]]
+  ∂out[0,0]/∂z[0,1]: vjp −0.53, autograd −0.20
+  the gap of 0.34 is 6.6e+13 times what rounding can explain (5.1e−15)
+  in ∂out[p,q]/∂z[r,s]: wrong where p = r, q ≠ s (∂out[0,2]/∂z[0,1]: −0.32, true −0.020); right
+  where p = r, q = s (∂out[0,2]/∂z[0,2]: 0.25); p ≠ r (∂out[0,0]/∂z[1,1]: 0)""",
+    averaged: """\
+  Wrong factor: 1/m too much.
+  It would be right for another question: it is the mean instead of the sum over m.
+  by autograd (cpu float64)
+  m = 2, n = 2
+  z (2 × 2) = [[0.0, 0.0], [0.0, 0.0]]
+  ∂out[0,0]/∂z[0,0]: vjp 0.125, autograd 0.25
+  the gap of 0.125 is 1.3e+13 times what rounding can explain (9.7e−15)
+  in ∂out[p,q]/∂z[r,s]: wrong where p = r (∂out[1,3]/∂z[1,3]: 0.083, true 0.25); right where p ≠ r
+  (∂out[0,0]/∂z[1,1]: 0)""",
+    odd: """\
+  No single known error explains all examples.
+  The derivative that follows from the forward, as a spec has it:
+    einsum("pq,pr,qs->pqrs", "out", delta, delta)
+    - einsum("pq,ps,pr->pqrs", "out", "out", delta)
+  by autograd (cpu float64)
+  m = 1, n = 1
+  z (1 × 1) = [[0.0]]
+  ∂out[0,0]/∂z[0,0]: vjp 1, autograd 0
+  the gap of 1 is 7e+13 times what rounding can explain (1.4e−14)
+  in ∂out[p,q]/∂z[r,s]: wrong where p = r, q = s (∂out[0,0]/∂z[0,0]: 1.1, true 0.094); right where p
+  = r, q ≠ s (∂out[0,1]/∂z[0,2]: −0.20); p ≠ r (∂out[0,0]/∂z[1,1]: 0)""",
+}
+
+
+def told_of(rule, of, inputs):
+    report = verify_vjp(rule, of=of, inputs=inputs, oracles=["autograd"], profile="quick")
+    text = str(report)
+    _, _, said = text[text.index("Refuted: ") : text.index("  To reproduce:")].partition("\n")
+    return said.rstrip()
+
+
+@pytest.mark.parametrize("rule", OPAQUE, ids=lambda rule: rule.__name__)
+def test_a_message_about_a_vjp(rule):
+    assert told_of(rule, forward, {"z": real("m n")}) == OPAQUE[rule]
+
+
+PLUS = """\
+  Wrong sign in term 1: it computes y[p,q] / m where - y[p,q] / m belongs, in ∂L/∂z[p,q].
+  The derivative that follows from the forward, as a spec has it:
+    -einsum("pq->pq", "y") / size("m")
+    + einsum("pq->pq", "a") / size("m")
+  by autograd (cpu float64)
+  m = 1, n = 1
+  z (1 × 1) = [[0.0]]
+  y (1 × 1) = [[1.0]]
+  ∂L/∂z[0,0]: vjp 2, autograd 0
+  the gap of 2 is 8e+13 times what rounding can explain (2.5e−14)"""
+
+
+def test_a_message_about_a_vjp_of_a_chain():
+    targets = constant(load("cross_entropy").inputs["y"])
+    assert told_of(plus, load("softmax") >> load("cross_entropy"), {"y": targets}) == PLUS
+
+
+# ---------------------------------------------------------------------- told once
+
+
+def test_a_link_that_refutes_a_chain_for_several_inputs_is_told_once(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(FILE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    text = str(verify("mine.py::chain", oracles=["symbolic"]))
+    assert text.count("Refuted: ") == text.count("Link softmax: ") == 1
+    assert "Refuted: chain, inputs x, w, b (mine.py:21)\n  Link softmax: wrong letter" in text
+
+
+def test_a_forward_that_fails_is_told_once_for_all_oracles():
+    report = verify_vjp(
+        letter, of=lambda xp, z: xp.no_such(z), inputs={"z": real("m n")},
+        oracles=["autograd", "torch", "differences"], profile="quick",
+    )  # fmt: skip
+    assert """
+Not concluded
+  error by autograd, torch, differences (cpu float64): letter, z: xp.no_such is not in the
+  documented list; see gradcheck.backends.names for all that a forward may use
+""" in str(report)

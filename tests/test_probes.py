@@ -1,6 +1,6 @@
 """Large shapes: signed probes, bisection to the entry, and what they would have missed."""
 
-# ruff: noqa: ARG005 - rules and forwards take what their signature demands
+# ruff: noqa: ARG001, ARG002, ARG005 - rules and forwards take what their signature demands
 
 from __future__ import annotations
 
@@ -146,6 +146,91 @@ def test_memory_is_linear_in_the_input() -> None:
     small, large = _peak(40), _peak(160)
     assert large < 5 * small
     assert large < 120 * 160 * 500 * 8  # arrays of the input's size, no Jacobian of 80,000 squared
+
+
+def cubed(v: Any, x: Any) -> Any:
+    return 2 * v**3
+
+
+def writes(v: Any, x: Any) -> Any:
+    x[3] = 7
+    return 2 * v
+
+
+def by_memory(v: Any, x: Any) -> Any:
+    whole = v if v.base is None else v.base.reshape(-1)[: v.size]
+    return 2 * whole.reshape(v.shape)
+
+
+class Accumulates:
+    """Adds to the gradient of the call before."""
+
+    def __init__(self) -> None:
+        self.total: Any = 0
+
+    def __call__(self, v: Any, x: Any) -> Any:
+        self.total = self.total + 2 * v
+        return self.total
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "text"),
+    [
+        (cubed, "linearity", "the rule is not linear in the cotangent: for −4 times a cotangent x["),
+        (writes, "mutation", "the rule writes into x at [3]: "),
+        (by_memory, "layout", "a non-contiguous cotangent gives x["),
+        (Accumulates(), "repeat", "the second call with the same arrays gives x["),
+        (lambda v, x: 2 * v + 1, "linearity", "a cotangent of zeros gives x[0] the gradient 1 instead"),
+    ],
+    ids=["cubed", "writes", "memory", "state", "offset"],
+)  # fmt: skip
+def test_the_contract_is_looked_at_in_large_shapes_too(rule: Any, kind: str, text: str) -> None:
+    data = {"x": points(3000)}
+    (check,) = verify_vjp(rule, of=double, inputs=X, data=data, oracles="torch").checks
+    assert check.verdict is Verdict.REFUTED
+    assert (check.diagnosis or {})["kind"] == kind
+    assert check.counterexample is not None
+    assert (check.counterexample.fault or "").startswith(text)
+
+
+def centred(xp: Any, z: Any) -> Any:
+    return z * z - xp.mean(z)
+
+
+def centred_rule(v: Any, z: Any) -> Any:
+    return 2 * v * z - v.mean()
+
+
+def test_a_slice_speaks_for_a_large_shape_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every entry is suspected, and the whole is too large to be carried.
+    monkeypatch.setattr("gradcheck.layers.probes._BOTH", 1e-3)
+    monkeypatch.setattr("gradcheck.layers.local.CARRIED", 1000)
+    data = {"z": points(40, 300)}
+    by_rows = verify_vjp(softmax_rule, of=softmax, inputs=Z, data=data, oracles="torch")
+    assert by_rows.ok, str(by_rows)
+    assert "judged by" not in by_rows.checks[0].reason
+    assert 0 < (by_rows.checks[0].worst or 0) < 1
+
+    def off(v: Any, z: Any) -> Any:
+        return softmax_rule(v, z) * (1 + 1e-9)
+
+    wrong = verify_vjp(off, of=softmax, inputs=Z, data=data, oracles="torch")
+    assert wrong.exit_code == 1
+    assert "judged by" not in wrong.checks[0].reason
+
+
+def test_without_a_slice_the_measured_error_judges_and_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A mean over all rows: no slice has the derivative of the whole.
+    monkeypatch.setattr("gradcheck.layers.local.CARRIED", 1000)
+    data = {"z": points(40, 300)}
+    right = verify_vjp(centred_rule, of=centred, inputs=Z, data=data, oracles="torch")
+    assert right.ok, str(right)
+    wrong = verify_vjp(lambda v, z: 2 * v * z, of=centred, inputs=Z, data=data, oracles="torch")
+    (check,) = wrong.checks
+    assert check.verdict is Verdict.REFUTED
+    assert check.reason.endswith("judged by the error that the oracle's own passes have")
 
 
 def test_probes_look_at_every_cotangent_sign() -> None:

@@ -439,3 +439,26 @@ def test_a_suspect_of_exact_says_where_and_by_how_much():
     claimed, true = map(float, values.split(", true "))
     assert claimed == pytest.approx(1.5 * true, rel=1e-4)
     assert "x = [" in point
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        lambda x: x.shape[0] == x.shape[1],
+        lambda x: x.shape[0] != x.shape[1],
+        lambda x: str(x.shape[0]) == "3",
+        lambda x: f"{x.shape[0]}" == "3",
+    ],
+    ids=["equal", "unequal", "str", "format"],
+)
+def test_a_branch_on_a_size_is_not_traced(looks):
+    """W: what runs where two axes have one size is not what was traced on two symbols."""
+    spec = Spec(
+        lambda xp, x: xp.sum(x, axis=-1) * (2 if looks(x) else 1),
+        inputs={"x": real("m n")},
+        output="m",
+        jacobian={"x": einsum("pr,s->prs", delta, ones)},
+    )
+    found = symbolic(spec, spec.claims()[0])
+    assert found.verdict == "undecided"
+    assert "of a symbolic value" in found.reason

@@ -274,6 +274,26 @@ def test_a_claim_that_nothing_supports_fails_the_run_although_no_item_does(run: 
     says(result, "undecided: no example could be compared")
 
 
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "    for i in items:\n        if 'square' in i.nodeid: i.add_marker(pytest.mark.skip(reason='no'))",
+        "    items[:] = [i for i in items if 'square' not in i.nodeid]",
+    ],
+    ids=["skipped", "dropped"],
+)
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["here", "xdist"])
+def test_a_claim_that_a_hook_keeps_from_running_fails_the_run(
+    run: Run, pytester: pytest.Pytester, hook: str, workers: tuple[str, ...]
+) -> None:
+    pytester.makeconftest(f"import pytest\n\ndef pytest_collection_modifyitems(items):\n{hook}\n")
+    both = SQUARE + "\nother = Spec(lambda xp, x: x, inputs={'x': real('n')}, output={'y': 'n'},\n"
+    both += "             jacobian={'x': einsum('pq->pq', delta)})\n"
+    result = run(*CHEAP, *workers, both=both, apart=bool(workers))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    says(result, "specs/both.py::square::x was collected, and nothing of it was run", "exit 3")
+
+
 def test_a_required_oracle_that_cannot_say_fails(run: Run) -> None:
     result = run(*CHEAP, "--gradcheck-require=symbolic", square=SQUARE, hopeless=HOPELESS)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

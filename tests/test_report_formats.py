@@ -15,9 +15,10 @@ from click.testing import CliRunner
 
 from gradcheck.cli import main
 from gradcheck.reports.findings import RULES, findings
-from gradcheck.reports.formats import FORMATS, format_of
+from gradcheck.reports.formats import FORMATS, format_of, write
 from gradcheck.reports.gaps import Gap
 from gradcheck.reports.model import Check, Report, Verdict
+from gradcheck.reports.sarif import _artifact
 
 SPECS = """
 from gradcheck import Spec, delta, einsum, real
@@ -265,3 +266,21 @@ def test_a_suffix_means_a_format(name, form):
 def test_a_report_without_fault_has_no_findings():
     assert findings(Report(checks=[check()])) == []
     assert findings(Report(checks=[check()], interrupted=True))[0].rule == "incomplete"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_name_that_is_no_text_loses_no_report(form, tmp_path):
+    """A name with bytes that are not UTF-8 reaches Python with lone surrogates in it."""
+    odd = check(claim="c\udcff", verdict="refuted", address="specs/\udcff.py::c\udcff")
+    write(Report(checks=[odd]), tmp_path / "report", form)
+    text = (tmp_path / "report").read_text(encoding="utf-8")
+    if form in ("json", "sarif"):
+        json.loads(text)
+    if form == "junit":
+        ET.fromstring(text)
+
+
+def test_places_are_uris_on_every_system():
+    assert _artifact("C:\\my specs\\a.py") == {"uri": "file:///C:/my%20specs/a.py"}
+    assert _artifact("specs/\udcff.py") == {"uri": "specs/%FF.py"}
+    assert _artifact("/home/a.py") == {"uri": "file:///home/a.py"}

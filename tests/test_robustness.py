@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -163,3 +165,20 @@ def test_interrupted_in_a_process_it_still_writes_its_report():
     assert done.returncode == 130
     assert report["interrupted"]
     assert [c["claim"] for c in report["checks"]][:1] == ["good"]
+
+
+def test_interrupted_workers_are_not_waited_for():
+    text = Path("specs/good.py").read_text(encoding="utf-8")
+    slow = "def slow(xp, x):\n    import time\n    time.sleep(60)\n    return x * x\n"
+    later = text.replace("good", "later").replace("lambda xp, x: x * x", "slow")
+    Path("specs/later.py").write_text(slow + later, encoding="utf-8")
+    done = subprocess.Popen(
+        [sys.executable, "-m", "gradcheck", "verify", "specs", *CHEAP, "-j", "2", "--output", "report.json"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(8)
+    done.send_signal(signal.SIGINT)
+    _, said = done.communicate(timeout=30)
+    assert done.returncode == 130
+    assert "Traceback" not in said
+    assert json.loads(Path("report.json").read_text(encoding="utf-8"))["interrupted"]

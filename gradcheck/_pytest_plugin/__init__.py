@@ -36,6 +36,8 @@ settings_key = pytest.StashKey[Any]()
 current_key = pytest.StashKey[pytest.Item]()
 # What was found in a test: reports as JSON's types, which can travel between processes.
 found_key = pytest.StashKey[list[dict[str, Any]]]()
+# The claims that this process collected, whether or not their checks are run.
+claims_key = pytest.StashKey[dict[str, None]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     config.stash[settings_key] = found = settings(config)
     found.add_arguments(config)
+    config.stash[claims_key] = {}
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Results(found), "gradcheck-results")
 
@@ -76,6 +79,15 @@ def pytest_collect_file(
 
     others = [node for node in others if not isinstance(node, pytest.Module)]
     return [*others, SpecFile.from_parent(parent, path=file_path)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of xdist says what it collected."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        claims: dict[str, None] = session.config.stash[claims_key]
+        output["gradcheck_claims"] = list(claims)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gradcheck._pytest_plugin import found_key, settings_key
+from gradcheck._pytest_plugin import claims_key, found_key, settings_key
 from gradcheck.checking.cache import FOLDER, Cache
 from gradcheck.checking.executing import Execution
 from gradcheck.checking.gate import outcome
@@ -85,6 +85,7 @@ class SpecNode(pytest.Collector):
     def collect(self) -> Iterator[CheckItem]:
         """Its checks, those of one claim and dtype side by side, since they share examples."""
         for planned in plan([self.target], self.settings.request):
+            self.config.stash[claims_key][f"{self.nodeid}::{planned.label}"] = None
             yield CheckItem.from_parent(self, name=planned.key, planned=planned)
 
 

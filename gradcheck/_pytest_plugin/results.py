@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gradcheck._pytest_plugin import claims_key
 from gradcheck._pytest_plugin.settings import usage_errors
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Results:
         self.tested: list[tuple[str, Check]] = []
         self.trouble: list[str] = []
         self.folder = Path()
+        self.claims: dict[str, None] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -55,6 +57,13 @@ class Results:
         for nodeid in ids:
             self.order.setdefault(nodeid, len(self.order))
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """What a worker collected; one that crashed does not say, and another takes its place."""
+        self.claims.update(
+            dict.fromkeys(getattr(node, "workeroutput", {}).get("gradcheck_claims", ()))
+        )
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """What a test found; the last word counts where a test is run again."""
         found: list[dict[str, Any]] = getattr(report, "gradcheck", [])
@@ -69,6 +78,8 @@ class Results:
         asked = bool(self.settings.files) and self.settings.whole
         if session.config.getoption("collectonly") or not (self.found or asked):
             return
+        own: dict[str, None] = session.config.stash[claims_key]
+        self.claims.update(own)
         stopped = session.exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
         self._judge(stopped=stopped or bool(session.shouldstop or session.shouldfail))
         if self.report is None:
@@ -105,7 +116,7 @@ class Results:
             report.interrupted = True
         elif self._has_specs():
             judge(report, self.settings.gate)
-            report.problems += self._not_collected()
+            report.problems += self._not_collected() + self._not_run()
         report.checks += [check for _, check in self.tested]
         report.seconds = time.perf_counter() - self.started
         self._write(report)
@@ -117,6 +128,15 @@ class Results:
         ran = {self.folder / nodeid.partition("::")[0] for nodeid in self.found}
         left = sorted(self.settings.files - {path.resolve() for path in ran} - ran)
         return [f"{path} is among the specs, and nothing of it was run" for path in left]
+
+    def _not_run(self) -> list[str]:
+        """Claims that were collected and of which a mark or a hook kept every check from running."""
+        if not self.settings.whole:
+            return []
+        ran = {nodeid.rpartition("[")[0] for nodeid in self.found}
+        files = {nodeid.partition("::")[0] for nodeid in self.found}
+        left = [c for c in self.claims if c not in ran and c.partition("::")[0] in files]
+        return [f"{claim} was collected, and nothing of it was run" for claim in left]
 
     def _write(self, report: Report) -> None:
         from gradcheck.reports.formats import write

@@ -125,6 +125,8 @@ class TorchBackend(Backend):
     def writing(self, dtype: str, device: str) -> Writing:
         """How a program for tensors is written."""
         like = torch.empty((), dtype=getattr(torch, dtype), device=device)
+        # torch writes every zero; the system hands NumPy pages that are zero until they are written.
+        lazy = like.device.type == "cpu" and dtype in ("float32", "float64")
 
         def spread_like(core: Any, places: tuple[int, ...], shape: tuple[int, ...], _: Any) -> Any:
             return spread(core, places, shape, like)
@@ -134,11 +136,13 @@ class TorchBackend(Backend):
             into=_INTO,
             guard="{n}.__class__ is torch.Tensor and {n}.shape == {shape} and {n}.dtype is {dtype}"
             " and {n}.device == {device}",
+            blank="torch.from_numpy(np.zeros({shape}, '{dtype}'))" if lazy else "",
             view="{out}.as_strided({shape}, {strides})",
             assign="{view}.copy_({0})",
             also=_untracked,
             calls={
                 "torch": torch,
+                "np": np,
                 "transform": torch._C._functorch.peek_interpreter_stack,
                 "spread": spread_like,
                 dtype: like.dtype,

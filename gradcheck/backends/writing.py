@@ -21,6 +21,7 @@ class Writing:
             "divide over" where it is none of them but an array that nobody reads any more.
             `{out} += {other}` is a statement: the name then stands for the result.
         guard: The test that an argument `{n}` is what the program was compiled for.
+        blank: Zeros of which few are written over, where that is another line than "zeros".
         view: The entries of a new array `{out}` at which letters are equal, as an array to write into.
         also: Further tests, from the names of all arguments that are arrays.
         assign: How an array is written into a view.
@@ -31,6 +32,7 @@ class Writing:
     direct: Mapping[str, str]
     into: Mapping[str, str] = field(default_factory=dict)
     guard: str = ""
+    blank: str = ""
     view: str = ""
     assign: str = "{view}[...] = {0}"
     also: Callable[[list[str]], list[str]] = lambda _: []

@@ -11,25 +11,29 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import tempfile
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcheck.dependencies import Unknowable, dependencies
+from gradcheck.checking.run import blank
+from gradcheck.dependencies import Unknowable, dependencies, packages
+from gradcheck.library import SOURCE
 from gradcheck.operation import Operation
 from gradcheck.reports.model import Check, Verdict
 from gradcheck.reports.strict import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from types import ModuleType
 
     from gradcheck.checking.plan import Planned
 
 FOLDER = Path(".gradcheck_cache")
 # Raise it when the meaning of a kept result changes.
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = (Verdict.PROVED, Verdict.IDENTITY, Verdict.AGREES, Verdict.UNDECIDED)
 _ALWAYS = ("numpy", "hypothesis", "python-flint", "opt_einsum")
 _DISTRIBUTIONS = {
@@ -48,28 +52,31 @@ class Cache:
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
         self.trouble = ""
+        self._keys: dict[str, str | None] = {}
 
     def find(self, planned: Planned) -> Check | None:
         """The kept result of a check, if nothing that it depends on has changed."""
-        key = key_of(planned)
+        key = self._keys[planned.id] = key_of(planned)
         if key is None:
             return None
         try:
             entry = json.loads(self._file(key).read_text(encoding="utf-8"))
+            whole = entry["key"] == key and entry["sum"] == _sum(entry["check"])
             check = Check.from_dict(entry["check"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # absent or damaged: it is done again
-        if entry.get("key") != key or check.verdict not in _KEPT:
+        if not whole or check.verdict not in _KEPT or _identity(check) != _identity(blank(planned)):
             return None
         check.required, check.cached = planned.required, True
         return check
 
     def keep(self, planned: Planned, check: Check) -> None:
-        """Keep a result, where it may be kept."""
+        """Keep a result, where it may be kept, and nothing changed since it was looked for."""
         key = key_of(planned) if check.verdict in _KEPT and not check.cached else None
-        if key is None:
+        if key is None or key != self._keys.get(planned.id, key):
             return
-        text = json.dumps({"key": key, "check": encode(check)}, ensure_ascii=False)
+        found = encode(check)
+        text = json.dumps({"key": key, "sum": _sum(found), "check": found}, ensure_ascii=False)
         try:
             self._prepare()
             write_atomically(self._file(key), text)
@@ -87,6 +94,15 @@ class Cache:
         (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
         tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Results kept by gradcheck.\n"
         (self.folder / "CACHEDIR.TAG").write_text(tag, encoding="utf-8")
+
+
+def _sum(check: Any) -> str:
+    """What tells an entry that was damaged on its way; one that somebody forged it cannot tell."""
+    return hashlib.sha256(json.dumps(check, sort_keys=True).encode()).hexdigest()
+
+
+def _identity(check: Check) -> tuple[str, ...]:
+    return check.claim, check.input, check.oracle, check.device, check.dtype, check.address
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -114,12 +130,15 @@ def key_of(planned: Planned) -> str | None:
         return None
     try:
         files = sources(planned.operation)
-    except Unknowable:
+        texts = [f"{file}:{_digest(file)}" for file in files]
+        versions = sorted({f"{n}=={_any_version(n)}" for file in files for n in packages(file)})
+    except (Unknowable, OSError, SyntaxError):  # or it was deleted, or half-written, meanwhile
+        return None
+    if not _as_loaded(files):
         return None
     oracle = planned.oracle
     parts = (_FORMAT, planned.id, planned.profile, planned.seed, oracle.name, oracle.framework)
-    facts = [repr(parts), _own(), *_versions(oracle.framework)]
-    facts += [f"{file}:{_digest(file)}" for file in files]
+    facts = [repr(parts), _own(), *_versions(oracle.framework), *versions, *texts]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
@@ -194,6 +213,47 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
+
+
+@cache
+def _any_version(module: str) -> str:
+    """The version of the distribution that a module belongs to.
+
+    Raises:
+        Unknowable: Where no distribution says that it is its own.
+    """
+    if version := _version(module):
+        return version
+    names = metadata.packages_distributions().get(module, ())
+    if not names:
+        raise Unknowable(f"{module} is installed, and of no known version")
+    return " ".join(_version(name) for name in names)
+
+
+# The modules that were imported from files in this process, and the hash of each file when it was first
+# looked at: one that was saved since is not what runs.
+_SEEN: dict[Path, tuple[ModuleType, str]] = {}
+
+
+def _as_loaded(files: Iterable[Path]) -> bool:
+    """Whether what this process has loaded from these files is what they hold now."""
+    wanted = {str(file): file for file in files}
+    for module in list(sys.modules.values()):
+        held = getattr(module, "__dict__", None) or {}
+        name = held.get("__file__")
+        file = wanted.get(name) if isinstance(name, str) else None
+        if file is None:
+            continue
+        digest = _digest(file)
+        if held.get(SOURCE, digest) != digest:
+            return False
+        if SOURCE not in held:
+            seen = _SEEN.setdefault(file, (module, digest))
+            if seen[0] is not module:
+                _SEEN[file] = seen = (module, digest)
+            if seen[1] != digest:
+                return False
+    return True
 
 
 def _digest(file: Path) -> str:

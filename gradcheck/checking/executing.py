@@ -89,6 +89,9 @@ class Execution:
                 except (BrokenExecutor, CancelledError):
                     results = self._alone(batch)
                 yield from self._named(results)
+        except BaseException:
+            _end(pool)  # Ctrl-C: nobody waits for what the workers are at
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -96,13 +99,18 @@ class Execution:
         """Check by check, each in a process that serves nobody else until it dies."""
         results: list[Check] = []
         pool = _pool(1)
-        for check in batch:
-            try:
-                results += pool.submit(run_all, [check], self.limit, expendable=True).result()
-            except BrokenExecutor:
-                results.append(lost(check, self._death()))
-                pool = _pool(1)
-        pool.shutdown(wait=False)
+        try:
+            for check in batch:
+                try:
+                    results += pool.submit(run_all, [check], self.limit, expendable=True).result()
+                except BrokenExecutor:
+                    results.append(lost(check, self._death()))
+                    pool = _pool(1)
+        except BaseException:
+            _end(pool)
+            raise
+        finally:
+            pool.shutdown(wait=False)
         return results
 
     def _death(self) -> str:
@@ -121,6 +129,12 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
     # Frameworks start threads, and a forked copy of a threaded process may hang: spawn.
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the workers at once: a pool that is only shut down lets each finish what it is at."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
 
 
 def _batches(checks: Batch) -> list[Batch]:

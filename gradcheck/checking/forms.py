@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gradcheck.algebra.relations import Relation
     from gradcheck.algebra.terms import Expression
-    from gradcheck.operation import Operation
+    from gradcheck.operation import Claim, Operation
 
 WRITTEN = "as written"
+PRODUCT_RULE = "as the product rule gives it"
 COMPOSED = "as composed by the chain rule"
+
+
+def stated(operation: Operation, claim: Claim) -> str:
+    """What a claim is before any simplification, in words."""
+    if claim.form == "chain":
+        return COMPOSED
+    second = hasattr(operation, "first") and claim.output == operation.result
+    return PRODUCT_RULE if second else WRITTEN
 
 
 def closed_form(operation: Operation, expression: Expression) -> Expression:

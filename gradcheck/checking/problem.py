@@ -12,7 +12,7 @@ import numpy as np
 
 from gradcheck import backends, running
 from gradcheck.algebra.shapes import at_rank, rank_in
-from gradcheck.checking.forms import WRITTEN, closed_form, in_words, relied_on
+from gradcheck.checking.forms import closed_form, in_words, relied_on, stated
 from gradcheck.errors import SpecError, UnsupportedOperation
 from gradcheck.evaluation import Block, blocks, dense, output_shape
 from gradcheck.oracles import Question
@@ -102,7 +102,9 @@ class Problem:
     @cached_property
     def form(self) -> str:
         """Which form is evaluated, in words: "closed form after cancelling powers and Σ_q y[p,q] = 1"."""
-        return WRITTEN if self.claim.form != "chain" else in_words(self._closed(0))
+        if self.claim.form == "chain":
+            return in_words(self._closed(0))
+        return stated(self.operation, self.claim)
 
     def cost(self, sizes: Mapping[str, int]) -> float:
         """The number of entries of the Jacobian at these sizes."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcheck.checking import search
 from gradcheck.checking.counterexample import entry_text, heat, snippet
-from gradcheck.checking.forms import COMPOSED, WRITTEN, closed_form, in_words
+from gradcheck.checking.forms import closed_form, in_words, stated
 from gradcheck.checking.patterns import pattern_at
 from gradcheck.checking.problem import Problem
 from gradcheck.errors import GradcheckError
@@ -34,7 +34,7 @@ POINTS = 24
 def settle(planned: Planned, operation: Operation, claim: Claim, check: Check) -> None:
     """The verdict of `symbolic` or `exact` on one claim, into the check."""
     assert planned.oracle is not None
-    check.form = WRITTEN if claim.form != "chain" else COMPOSED
+    check.form = stated(operation, claim)
     finding = examine_exactly(planned.oracle.name, operation, claim, planned.seed)
     if finding.verdict in ("proved", "identity"):
         _confirm(planned, operation, claim, finding, check)

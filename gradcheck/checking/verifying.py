@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import zipfile
+from collections import Counter
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +125,7 @@ def verify(
             report.interrupted = True
     if not report.interrupted:
         judge(report, own)
+    report.problems.extend(_not_loaded(report))
     report.problems.extend(_not_compared(wanted, report))
     report.notes.extend(_of_cache(kept, report))
     report.formulas.update(_formulas(targets, report))
@@ -142,11 +145,14 @@ def _not_compared(wanted: Request, report: Report) -> Iterator[str]:
         return
     numeric = [c for c in report.checks if c.oracle not in (*EXACT, "—")]
     decided = {
-        (c.claim, c.input) for c in numeric if c.verdict in (Verdict.AGREES, Verdict.REFUTED)
+        (c.claim, c.address, c.input)
+        for c in numeric
+        if c.verdict in (Verdict.AGREES, Verdict.REFUTED)
     }
-    for claim, name in dict.fromkeys((c.claim, c.input) for c in numeric):
-        if (claim, name) not in decided:
-            yield f"nothing could be compared on the data for {claim}, {name}"
+    labels = report.labels()
+    for claim, address, name in dict.fromkeys((c.claim, c.address, c.input) for c in numeric):
+        if (claim, address, name) not in decided:
+            yield f"nothing could be compared on the data for {labels[claim, address]}, {name}"
 
 
 def check_profile(name: str) -> None:
@@ -181,7 +187,20 @@ def _targets(target: Any) -> tuple[list[Target], dict[str, GradcheckError]]:
             )
     if broken and not found:
         raise next(iter(broken.values()))
-    return list(found.values()), broken
+    return _told_apart(list(found.values())), broken
+
+
+def _told_apart(targets: Sequence[Target]) -> list[Target]:
+    """Operations that live in memory under one name, numbered: no claim may cover another's."""
+    bare = Counter(target.name for target in targets if not target.address)
+    seen: Counter[str] = Counter()
+    told = []
+    for target in targets:
+        if not target.address and bare[target.name] > 1:
+            seen[target.name] += 1
+            target = replace(target, name=f"{target.name} ({seen[target.name]})")  # noqa: PLW2901
+        told.append(target)
+    return told
 
 
 def _broken(name: str, error: GradcheckError) -> Check:
@@ -196,6 +215,14 @@ def _broken(name: str, error: GradcheckError) -> Check:
         reason=str(error),
         address=name,
     )
+
+
+def _not_loaded(report: Report) -> Iterator[str]:
+    """Files that cannot be loaded although a gap speaks of all there is: what they claim nobody knows."""
+    for check in report.checks:
+        unread = (check.oracle, check.input, check.verdict) == ("—", "—", Verdict.ERROR)
+        if unread and report.excuse(check):
+            yield f"{check.claim} cannot be loaded, which no known gap excuses"
 
 
 def _data(data: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:

@@ -144,10 +144,7 @@ class Emitter:
             return
         self.place = place
         special = self.dialect.special.get(node.op)
-        if special is not None:
-            text = special(self, node)
-        else:
-            text = self._written_over(place, node)
+        text = special(self, node) if special else self._written_over(place, node)
         if id(node) in self.names:  # what takes several lines names its result itself
             return
         changed = _STATEMENT.match(text)

@@ -257,7 +257,8 @@ class Builder:
     def _hessian(self, scope: Scope, _: Mapping[str, Node]) -> dict[str, Node]:
         from gradcheck.second_order.rules import closed_second
 
-        expression = closed_second(self.operation, *self.request.names, self.rank)
+        first, name = self.request.names
+        expression = closed_second(self.operation, first, name, self.rank)
         self.relied.update(expression.conditions())
         return {"hessian": dense(expression, scope)}
 
@@ -339,8 +340,8 @@ class Builder:
 
         return line
 
-    def _made(self, emitter: Emitter, node: Node) -> str:
-        template: str = self.writing.direct[node.op]
+    def _made(self, emitter: Emitter, node: Node, template: str = "") -> str:
+        template = template or self.writing.direct[node.op]
         refs = [emitter.ref(a) for a in node.args]
         return template.format(*refs, shape=node.shape, dtype=self.setting.dtype, device="device")
 
@@ -359,7 +360,7 @@ class Builder:
             )
             blocks = blocks[1:]
         else:
-            text = self._made(emitter, _zeros_like(node))
+            text = self._made(emitter, _zeros_like(node), self.writing.blank)
         name = emitter.name_for(node)
         emitter.lines.append(f"{name} = {text}")
         for i, (block, where) in enumerate(blocks):

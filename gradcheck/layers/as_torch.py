@@ -36,7 +36,7 @@ def as_torch(target: Operation | str) -> TorchRule:
     Raises:
         UsageError: Where a derivative is missing, naming it.
     """
-    return TorchRule(RuleOut(target))
+    return TorchRule(RuleOut(target, compiles=True))
 
 
 class TorchRule:
@@ -174,7 +174,7 @@ def _function_of(rule: RuleOut) -> Any:
                 saved = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
                 again = torch.is_grad_enabled() or _moves(saved)
                 forwarded = _forwarded(rule, ctx.call, saved, again=again)
-                found = rule.pulled(backends.get("torch"), forwarded, cotangent, names)
+                found = rule.backward(backends.get("torch"), forwarded, cotangent, names)
             return (None, *(found.get(n) for n in rule.inputs))
 
         @staticmethod

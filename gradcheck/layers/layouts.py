@@ -43,7 +43,9 @@ def strided(caller: Caller, value: np.ndarray[Any, Any]) -> tuple[str, Any]:
     if caller.rule.framework not in _STRIDED or not value.ndim:
         return "an equal", plain
     shape = (*value.shape[:-1], 2 * value.shape[-1])
-    wide = plain.new_zeros(shape) if caller.rule.framework == "torch" else np.zeros(shape, plain.dtype)
+    wide = (
+        plain.new_zeros(shape) if caller.rule.framework == "torch" else np.zeros(shape, plain.dtype)
+    )
     wide[..., ::2] = plain
     return "a non-contiguous", wide[..., ::2]
 

@@ -227,10 +227,26 @@ class Prober:
         bound = self.bound(vectors, place, float(exact[place]), screen, found)
         value = float(claim[place])
         if abs(value - float(exact[place])) <= bound:
-            return "right", bound
+            lost = not np.isfinite(bound) and self._lost(vectors, place, claim, exact)
+            return ("wrong" if lost else "right"), bound
         local = near(self.bench, self.point, self.name, place, vectors, float(exact[place]))
         kink = local is not None and np.isfinite(value) and local.between(value, bound)
         return ("kink" if kink else "wrong"), bound
+
+    def _lost(
+        self, vectors: list[Floats], place: tuple[int, ...], claim: Floats, exact: Floats
+    ) -> bool:
+        """In half precision, where no bound is finite: whether an entry that nothing cancels is gone."""
+        local = near(self.bench, self.point, self.name, place, vectors, float(exact[place]))
+        moved = None if local is None else local.moved()
+        if local is None or moved is None or self.bench.dtype not in precision.LOW:
+            return False
+        pairs = zip(local.vectors, moved, strict=True)
+        terms = sum(float(np.sum(np.abs(v * value))) for v, (value, _) in pairs)
+        own = float(np.max(self.own, initial=0.0)) if self.own is not None else np.inf
+        values = np.asarray(claim, np.float64)
+        gone = precision.lost(values, exact, own, self.bench.dtype, np.full(exact.shape, terms))
+        return bool(gone[place])
 
     # ------------------------------------------------------------------ bounds
 

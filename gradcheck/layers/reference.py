@@ -39,6 +39,7 @@ class Reference:
         native: Frameworks' own implementations beside a forward.
         where: Conditions of the operation.
         outputs: The names of the outputs, where they are known.
+        operation: The spec or chain that the forward is of, where it is of one.
     """
 
     inputs: dict[str, Domain]
@@ -48,6 +49,7 @@ class Reference:
     native: dict[str, Callable[..., Any]] = field(default_factory=dict)
     where: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    operation: Operation | None = None
     serial: int = field(default_factory=lambda: next(_SERIALS))
 
     def oracles(self, names: Sequence[str]) -> list[Oracle]:
@@ -228,6 +230,7 @@ def _of_operation(
         native=dict(operation.native),
         where=operation.where,
         outputs=(operation.result,),
+        operation=operation,
     )
 
 

@@ -56,9 +56,7 @@ class Refuter:
     smallest: dict[tuple[str, str], Example] = field(default_factory=dict)
     told: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
-    def fault(
-        self, check: Check, name: str, point: Point, fault: Fault, oracle: Oracle
-    ) -> None:
+    def fault(self, check: Check, name: str, point: Point, fault: Fault, oracle: Oracle) -> None:
         """Refute by what is wrong whatever the derivative is."""
 
         def fails(example: Example) -> bool:
@@ -68,22 +66,25 @@ class Refuter:
         example = self._smaller(name, fault.kind, fails, point.example)
         shown = self.bench.evaluate(example).fault(name) or fault
         check.verdict = Verdict.REFUTED
-        check.counterexample = self._counterexample(check, name, example)
+        small = not point.large or example is not point.example
+        check.counterexample = self._counterexample(check, name, example, whole=small)
         check.counterexample.fault = shown.text
         check.diagnosis = {"kind": shown.kind, "message": headline(shown)}
         if fault.kind == "shape" and fault.edit.startswith("sum"):
-            check.diagnosis = self._forgotten(name, point, oracle) or check.diagnosis
+            mended = self._forgotten(name, point, oracle)
+            if mended:
+                check.diagnosis["message"] += f"; {mended}"
 
-    def _forgotten(self, name: str, point: Point, oracle: Oracle) -> dict[str, Any] | None:
-        """Whether the sum that a shape lacks mends the gradient; several oracles share the answer."""
+    def _forgotten(self, name: str, point: Point, oracle: Oracle) -> str:
+        """That the sum which a shape lacks mends the gradient; several oracles share the answer."""
         if (name, -1) not in self.told:
             examples = [point.example, *self.examples]
             try:
                 found = forgotten_sum(self.bench, examples, name, oracle)
             except Exception:  # noqa: BLE001  a rule may raise anything; the refutation stands
                 found = None
-            self.told[name, -1] = found or {}
-        return dict(self.told[name, -1]) or None
+            self.told[name, -1] = {"mended": found or ""}
+        return str(self.told[name, -1]["mended"])
 
     def values(self, check: Check, name: str, point: Point, oracle: Oracle) -> None:
         """Refute by the values of the Jacobian."""
@@ -125,6 +126,8 @@ class Refuter:
         check.reason = f"found by signed probes of {shapes} and bisection"
         if probed.blocks:
             check.reason += f": {'; then '.join(probed.blocks)}"
+        if probed.measured:
+            check.reason += "; judged by the error that the oracle's own passes have"
         check.diagnosis = {"kind": "none"}
 
     # ------------------------------------------------------------------ the smallest example
@@ -195,7 +198,7 @@ class Refuter:
 
     def _diagnosed(self, name: str, oracle: Oracle, judged: Judged, shown: Point) -> dict[str, Any]:
         evidence = Evidence(self.bench, name, oracle, judged.output)
-        deadline = time.perf_counter() + _EVIDENCE
+        deadline = time.thread_time() + _EVIDENCE
         cases = evidence.cases((shown, judged), self.examples, deadline)
         operation, output = evidence.operation() or (None, evidence.output_name)
         return diagnose_opaque(cases, operation=operation, output=output, seconds=_DIAGNOSIS)

@@ -72,6 +72,8 @@ class Rule:
         call: For the snippet: the call up to the arguments that repeat an example, without the
             closing bracket, such as `verify_vjp(backward, of=forward, inputs={"x": real("n")}`.
         imports: For the snippet: lines that make the names in `call` known.
+        program: `program(xp, cotangents, arrays, params)` to what the vjp returns, on the arrays of any
+            `xp`: the rule as it can run on exact numbers. None where it is tied to a framework.
         prepare: `prepare(dtype, device)`, called before a check in that dtype and place: moves a
             module there.
     """
@@ -97,6 +99,7 @@ class Rule:
     location: str = ""
     call: str = ""
     imports: tuple[str, ...] = ()
+    program: Callable[[Any, Outputs, Arrays, dict[str, Any]], Outputs] | None = None
     prepare: Callable[[str, str], None] | None = None
 
     def __post_init__(self) -> None:

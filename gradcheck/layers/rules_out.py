@@ -53,10 +53,12 @@ class RuleOut:
         operation: The spec or chain.
         inputs: The names of its inputs, in order.
         wrt: The inputs that have a derivative.
+        compiles: Whether the backward pass is compiled: where `ops` is a backend whose operations are
+            the framework's own.
     """
 
-    def __init__(self, target: Operation | str) -> None:
-        self.operation = _operation(target)
+    def __init__(self, target: Operation | str, *, compiles: bool = False) -> None:
+        self.operation, self.compiles = _operation(target), compiles
         self.inputs = tuple(self.operation.inputs)
         self.wrt = self.operation.differentiable
         self._programs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
@@ -159,19 +161,18 @@ class RuleOut:
                 f"the cotangent has shape {tuple(cotangent.shape)}, but {self.operation.result} has shape "
                 f"{expected}"
             )
+        if self.compiles and names:
+            return self._compiled(ops, forwarded, cotangent, names)
         bindings = self.bindings(forwarded, cotangent)
         return self.operation.pull(bindings, ops, cotangent, names) if names else {}
 
-    def pulled(
+    def _compiled(
         self, backend: Backend, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
     ) -> dict[str, Any]:
         """The same by a program, made once for each set of shapes; of differentiable operations only.
 
         It uses no relation of a domain: somebody's weights y need not sum to one.
         """
-        expected = self.shape_of_result(forwarded.sizes)
-        if expected is not None and tuple(cotangent.shape) != expected:
-            return self.backward(backend, forwarded, cotangent, names)  # which says so
         operands = forwarded.operands
         kinds = kinds_of(operands, backend)
         sizes = forwarded.sizes

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck import backends
-from gradcheck.algebra.shapes import infer_sizes, rank_in
 from gradcheck.checking import search
 from gradcheck.checking.plan import canonical_devices, how_to_install, listed
 from gradcheck.checking.run import Tally, reason_of
 from gradcheck.errors import GradcheckError, MissingBackend, UsageError
 from gradcheck.layers import precision
 from gradcheck.layers.bench import BUDGET, Bench
+from gradcheck.layers.exactly import exactly, point_of
 from gradcheck.layers.exercised import exercised, long_reduction, never, topped_up
+from gradcheck.layers.given import given
 from gradcheck.layers.judging import judge
 from gradcheck.layers.large import with_zeros
 from gradcheck.layers.probes import Probed, Prober
@@ -39,11 +40,13 @@ if TYPE_CHECKING:
     from gradcheck.checking.search import Example, Search
     from gradcheck.layers.bench import Point
     from gradcheck.layers.rule import Rule
+    from gradcheck.oracles.exact.inputs import Draw
+    from gradcheck.oracles.finding import Finding
 
 # Large examples cost what they cost: so many of them are looked at.
 _LARGE = 2
-# Arrays of more entries are kept in the dtype in which they came, if it is that of the check.
-_WIDE = 1_000_000
+# Who confirms in floats what exact numbers suspect; the last is always there.
+_CONFIRMING = ("autograd", "torch", "jax", "differences")
 # Differences run the forward for every entry: half of the examples, ten at least.
 _LAST_RESORT = 10
 
@@ -176,6 +179,7 @@ class _Session:
     examples: list[Example] = field(init=False, default_factory=list)
     strategy: Search | None = field(init=False, default=None)
     accuracy: dict[str, precision.Accuracy] = field(init=False, default_factory=dict)
+    found: dict[str, tuple[Finding, Draw | None]] = field(init=False, default_factory=dict)
 
     def fill(self, report: Report) -> None:
         """Run every check and add it to the report."""
@@ -185,6 +189,8 @@ class _Session:
             refuter = Refuter(self.bench, self.examples, self.strategy, self.options.seed)
         for name in self.rule.differentiable:
             for oracle, why in oracles:
+                if oracle.name == "exact" and not self._runs_exactly(name):
+                    continue
                 check = self._blank(name, oracle)
                 if skip or why:
                     check.verdict, check.reason = skip or (Verdict.SKIPPED, why)
@@ -196,6 +202,8 @@ class _Session:
         """Those to be asked, each with the reason where it cannot be."""
         names = [n for n in self.options.oracles if n not in EXACT]
         found: list[tuple[Oracle, str]] = [(o, "") for o in self.reference.oracles(names)]
+        if "exact" in self.options.oracles:
+            found.append((Oracle("exact", "numpy"), ""))
         if self.options.explicit:
             here = {o.name for o, _ in found}
             found += [
@@ -204,6 +212,19 @@ class _Session:
                 if n not in here and n != "native"
             ]
         return found
+
+    def _runs_exactly(self, name: str) -> bool:
+        """Whether `exact` has something to say, or was asked for; numbers of no dtype need one check."""
+        if self.options.explicit:
+            return self.dtype == self.options.dtypes[0]
+        if self.dtype != "float64" or self.rule.program is None:
+            return False
+        return self._finding(name)[0].verdict != "undecided"
+
+    def _finding(self, name: str) -> tuple[Finding, Draw | None]:
+        if name not in self.found:
+            self.found[name] = exactly(self.rule, self.reference, name, self.options.seed)
+        return self.found[name]
 
     def _why_not(self, name: str) -> str:
         if name in EXACT:
@@ -279,7 +300,10 @@ class _Session:
     def _run(self, check: Check, name: str, oracle: Oracle, refuter: Refuter) -> None:
         start = time.perf_counter()
         try:
-            self._check(check, name, oracle, refuter)
+            if oracle.name == "exact":
+                self._exact(check, name, refuter)
+            else:
+                self._check(check, name, oracle, refuter)
         except MissingBackend as error:
             check.verdict, check.reason = Verdict.SKIPPED, str(error)
         except GradcheckError as error:
@@ -311,6 +335,29 @@ class _Session:
         if name in self.accuracy:
             check.accuracy = self.accuracy[name].as_dict()
         conclude(tally, check)
+
+    def _exact(self, check: Check, name: str, refuter: Refuter) -> None:
+        """On exact numbers: an identity, or a suspicion that only a comparison in floats confirms."""
+        other = next(iter(self.reference.oracles(_CONFIRMING)))
+        for point in map(self.bench.at, self.examples):
+            fault = point.fault(name)
+            if fault is not None:
+                refuter.fault(check, name, point, fault, other)
+                return
+        finding, drawn = self._finding(name)
+        check.verdict, check.reason = Verdict.UNDECIDED, finding.reason
+        if finding.verdict == "identity":
+            check.verdict, check.reason = Verdict.IDENTITY, finding.statement
+            check.false_accept = finding.bound
+        elif drawn is not None:
+            point = self.bench.at(point_of(self.reference, drawn, finding.sizes[0]))
+            if not point.trouble and any(
+                j.comparison.refutes for j in judge(self.bench, point, name, other)
+            ):
+                refuter.values(check, name, point, other)
+                check.reason = check.reason or finding.reason
+            else:
+                check.reason += f"; {other.name} at that point, in floats, does not show it"
 
     def _how_many(self, oracle: Oracle) -> int:
         total = len(self.examples)
@@ -373,17 +420,23 @@ class _Session:
         if found.weak and not found.trouble:
             tally.weak += 1
         elif not found.trouble:
-            tally.agreed += 1
-            tally.worst = max(tally.worst, found.worst)
-            tally.zero |= found.zero
-            tally.ones |= found.ones
-            tally.kinks += found.kinks
-            check.probes += found.probes
-            check.detects = max(check.detects or 0.0, found.detects)
-            check.reason = f"predicted {_seconds(found.predicted)}, took {_seconds(found.seconds)}"
-            if found.measured:
-                check.reason += "; some entries were judged by the error that the oracle itself has"
+            self._agreed(check, tally, found)
         return False
+
+    def _agreed(self, check: Check, tally: Tally, found: Probed) -> None:
+        """Count an example on which probes agree, and what they would have seen."""
+        tally.agreed += 1
+        tally.worst = max(tally.worst, found.worst)
+        tally.zero |= found.zero
+        tally.ones |= found.ones
+        tally.kinks += found.kinks
+        check.probes += found.probes
+        check.detects = max(check.detects or 0.0, found.detects)
+        check.reason = f"predicted {_seconds(found.predicted)}, took {_seconds(found.seconds)}"
+        if found.measured:
+            check.reason += (
+                "; some entries were judged by the error that the oracle's own passes have"
+            )
 
     def _probed(self, point: Point, name: str, oracle: Oracle, seconds: float) -> Probed:
         if self.rule.vjp is None:
@@ -414,39 +467,3 @@ def conclude(tally: Tally, check: Check) -> None:
         check.reason = f"this check could not have failed: {vacuous}"
     else:
         check.verdict = Verdict.AGREES
-
-
-def given(rule: Rule, data: Mapping[str, Any], dtype: str) -> search.Example:
-    """The user's own arrays as the one example, rounded to the dtype.
-
-    Raises:
-        UsageError: Where an input or parameter is missing or unknown, or holds no numbers.
-        ShapeError: Where shapes do not fit.
-    """
-    wanted = [*rule.inputs, *rule.params]
-    absent, unknown = [n for n in wanted if n not in data], [n for n in data if n not in wanted]
-    if absent or unknown:
-        held = ", ".join(data) or "nothing"
-        what = f"also needs {', '.join(absent)}" if absent else f"has no {', '.join(unknown)}"
-        raise UsageError(f"the data hold {held}, but {rule.name} {what}")
-    arrays = {n: _as_dtype(n, data[n], d.kind, dtype) for n, d in rule.inputs.items()}
-    shapes = {n: d.shape for n, d in rule.inputs.items()}
-    sizes = infer_sizes(shapes, {n: a.shape for n, a in arrays.items()})
-    params = {
-        n: data[n] if isinstance(data[n], str) else np.asarray(data[n]).item() for n in rule.params
-    }
-    dotted = any("..." in shape for shape in shapes.values())
-    return search.Example(arrays, params, sizes, rank_in(sizes) if dotted else None)
-
-
-def _as_dtype(name: str, value: Any, kind: str, dtype: str) -> Any:
-    from gradcheck.palettes import round_to
-
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise UsageError(f"{name} holds {array.dtype} values; give an array of real numbers")
-    if kind in ("labels", "integers"):
-        return array.astype(np.int64)
-    if array.dtype == dtype and array.size > _WIDE:
-        return array  # a copy in float64 would be the largest array of all
-    return round_to(array.astype(np.float64), dtype)

@@ -46,6 +46,8 @@ def verify_vjp(
     Args:
         vjp: `vjp(cotangent, *inputs, **params)` to one gradient for each differentiable input: a tuple,
             or a bare array where there is one. With several outputs, `cotangent` is a tuple of theirs.
+            Where the first parameter is called `xp`, it is given the namespace of the arrays: such a rule
+            runs on exact numbers too, with `xp.exp` and its like.
         of: The forward: `forward(xp, *inputs, **params)`, a spec, a chain, or `{"torch": fn}` with
             `fn(*inputs, **params)` where only one framework can run it.
         inputs: Where each input lives, in the order of the arguments: `{"x": real("m n")}`; a spec's or
@@ -167,7 +169,8 @@ def _rule(
         location=_location(function),
         call=call,
         imports=imports,
-        vjp=_vjp(function, names) if kind == "vjp" else None,
+        vjp=_vjp(function, names, backend) if kind == "vjp" else None,
+        program=_program(function, names) if kind == "vjp" and backend == "numpy" else None,
         jvp=_jvp(function, names, len(single)) if kind == "jvp" else None,
     )
 
@@ -176,15 +179,40 @@ def _taken(kind: str) -> str:
     return "cotangent" if kind == "vjp" else "tangents"
 
 
-def _vjp(function: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
+def _vjp(function: Callable[..., Any], names: list[str], backend: str) -> Callable[..., Any]:
     """The user's function on arrays in order; what it returns is only put into a tuple."""
+    program, takes_xp = _program(function, names), _takes_xp(function)
+    owner = backends.get(backend)
 
     def call(cotangents: tuple[Any, ...], arrays: dict[str, Any], params: dict[str, Any]) -> Any:
+        like = next((a for a in cotangents if a is not None), None)
+        xp = owner.namespace(owner.dtype_of(like), owner.device_of(like)) if takes_xp else None
+        return program(xp, cotangents, arrays, params)
+
+    return call
+
+
+def _program(function: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
+    """The user's function on the arrays of any namespace."""
+    takes_xp = _takes_xp(function)
+
+    def call(
+        xp: Any, cotangents: tuple[Any, ...], arrays: dict[str, Any], params: dict[str, Any]
+    ) -> Any:
         given = cotangents[0] if len(cotangents) == 1 else cotangents
-        found = function(given, *(arrays[n] for n in names), **params)
+        first = (xp, given) if takes_xp else (given,)
+        found = function(*first, *(arrays[n] for n in names), **params)
         return tuple(found) if isinstance(found, tuple | list) else (found,)
 
     return call
+
+
+def _takes_xp(function: Callable[..., Any]) -> bool:
+    """Whether the function's first parameter is a namespace."""
+    try:
+        return next(iter(inspect.signature(function).parameters), "") == "xp"
+    except (TypeError, ValueError):
+        return False
 
 
 def _jvp(function: Callable[..., Any], names: list[str], count: int) -> Callable[..., Any]:

@@ -108,7 +108,8 @@ def write(report: Report, path: Path, form: str | None = None) -> None:
     check_path(path)
     text = FORMATS[form or format_of(path)](report) + "\n"
     try:
-        _replace(path, text.encode("utf-8"))
+        # A file's name may hold bytes that are no text; they show as escapes, also inside JSON.
+        _replace(path, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 

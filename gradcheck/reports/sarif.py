@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -51,14 +51,14 @@ def _rule(name: str, text: str) -> dict[str, Any]:
 
 
 def _result(finding: Finding) -> dict[str, Any]:
-    known = f"{finding.rule}:{finding.claim or finding.title}"
+    known = f"{finding.rule}:{finding.claim or finding.title}".encode("utf-8", "backslashreplace")
     result: dict[str, Any] = {
         "ruleId": finding.rule,
         "ruleIndex": list(RULES).index(finding.rule),
         "level": _LEVELS[finding.rule],
         "message": {"text": f"{finding.title}\n\n{finding.text}".strip()},
         # A finding stays the same one while lines move around it.
-        "partialFingerprints": {"claim/v1": hashlib.sha256(known.encode()).hexdigest()},
+        "partialFingerprints": {"claim/v1": hashlib.sha256(known).hexdigest()},
     }
     if finding.place is not None:
         result["locations"] = [
@@ -74,6 +74,10 @@ def _result(finding: Finding) -> dict[str, Any]:
 
 def _artifact(file: str) -> dict[str, str]:
     """A path as a URI, relative to the root of the repository where it can be."""
+    windows = PureWindowsPath(file)
+    if windows.drive:  # c:/project, whose colon belongs to the drive
+        drive = windows.drive.replace("\\", "/")
+        return {"uri": f"file:///{drive}{quote(windows.as_posix()[len(drive) :])}"}
     path = PurePosixPath(file)
-    uri = quote(path.as_posix())
+    uri = quote(path.as_posix(), errors="surrogateescape")
     return {"uri": f"file://{uri}"} if path.is_absolute() else {"uri": uri}

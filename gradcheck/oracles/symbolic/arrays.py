@@ -206,9 +206,16 @@ class SymSize(SymArray):
             )
         return super().__pow__(other)
 
+    def __str__(self) -> str:
+        return str(self._refuse("the text of a size"))
+
+    def __format__(self, _spec: str) -> str:
+        return str(self)
+
     def __eq__(self, other: object) -> Any:
-        if isinstance(other, SymSize):
-            return self.axis == other.axis
+        if isinstance(other, SymSize) and self.axis == other.axis:
+            return True
+        # Two axes may have one size at some shapes: what is run there would not be what was traced.
         return self._refuse("a comparison with a size")
 
     def __ne__(self, other: object) -> Any:

@@ -56,6 +56,7 @@ def _content(report: Report) -> dict[str, Any]:
 
     rows = matrix(report)
     found = findings(report)
+    labels = report.labels()
     return {
         "report": report,
         "version": __version__,
@@ -70,7 +71,7 @@ def _content(report: Report) -> dict[str, Any]:
         "reasons": reasons(report),
         "apart": counted_apart(report),
         "columns": COLUMNS,
-        "checks": [_row(report, check) for check in report.checks],
+        "checks": [_row(check, labels[check.claim, check.address]) for check in report.checks],
         "duration": numbers.duration(report.seconds),
     }
 
@@ -82,9 +83,9 @@ def _section(report: Report, refutation: Refutation) -> Section:
     return Section(refutation, mathml(latex) if latex else "", heat_of(check))
 
 
-def _row(report: Report, check: Check) -> tuple[str, ...]:
+def _row(check: Check, label: str) -> tuple[str, ...]:
     return (
-        report.labels()[check.claim, check.address],
+        label,
         check.input,
         oracle_name(check),
         check.device,

@@ -1,6 +1,6 @@
 """Who catches what: gradcheck and other people's gradient checkers on the same rules, each at its defaults.
 
-    python benchmarks/rivals_table.py [--quick] [--tensorflow] [--only softmax_zero,sine] [--json FILE]
+    python benchmarks/rivals.py [--quick] [--tensorflow] [--only softmax_zero,sine] [--json FILE]
 
 The rules are those of `tests/field_cases.py`: wrong ones that some checker passes, and right ones that some
 checker fails. Each is given to every checker at the same point; gradcheck also stands in the table as it is
@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -44,7 +45,9 @@ from checkers import (
     Cannot,
     Refuses,
 )
-from field_cases import RIGHT, WRONG, FieldCase
+from field_cases import RIGHT, WRONG, FieldCase, double
+
+from gradcheck import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results" / "rivals.json"
 QUICK = 100_000
+# At so many random places one entry of a Jacobian is made wrong.
+PLACES = 20
 # How a checker fares with a rule, and how the table shows it.
 CAUGHT, MISSED, PASSED, ALARM, NOT = "caught", "missed", "passed", "false alarm", "cannot"
 REFUSED = "refuses"
@@ -234,6 +239,41 @@ def summary(rows: list[dict[str, Any]]) -> Table:
     return shown
 
 
+def one_entry(size: int, error: float, place: tuple[int, int]) -> FieldCase:
+    """The rule of 2x with one wrong entry of its Jacobian."""
+    row, column = place
+
+    def rule(v: Any, x: Any) -> Any:  # noqa: ARG001 - a rule takes the input too
+        gradient = 2 * v
+        gradient[column] += error * v[row]
+        return gradient
+
+    point = {"x": np.round(np.random.default_rng(0).normal(size=size), 2)}
+    return FieldCase("one_entry", rule, double, {"x": real("n")}, point, whole=True)
+
+
+def misses_of_one_entry(places: int = PLACES) -> list[dict[str, Any]]:
+    """How often a single wrong entry is missed, over random places: whether one is seen may be luck."""
+    rows, rng = [], np.random.default_rng(0)
+    by_name = {c.name: c for c in CHECKERS}
+    for size, error, diagonal in ((1000, 10.0, False), (100, -1.5, True)):
+        drawn = [tuple(int(i) for i in rng.integers(0, size, 2)) for _ in range(places)]
+        for name in (OURS, FAST):
+            if by_name[name].missing():
+                continue
+            answers = [
+                _answer(
+                    by_name[name], one_entry(size, error, (i, i if diagonal else j)), "float64"
+                )[0]
+                for i, j in drawn
+            ]
+            rows.append({
+                "checker": name, "size": size, "error": error,
+                "missed": answers.count(MISSED), "places": places,
+            })  # fmt: skip
+    return rows
+
+
 def as_dict(found: list[Outcome], checkers: Iterable[Checker]) -> dict[str, Any]:
     """What is kept."""
     return {
@@ -283,6 +323,7 @@ def main() -> int:
 
     found = measure(cases, checkers, seen)
     figures = as_dict(found, checkers)
+    figures["one wrong entry"] = [] if options.quick or only else misses_of_one_entry()
     options.json.write_text(
         json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -290,6 +331,11 @@ def main() -> int:
     for right in (False, True):
         console.print(table(found, right=right))
     console.print(summary(figures["totals"]))
+    for row in figures["one wrong entry"]:
+        console.print(
+            f"{row['checker']}: one entry of {row['size']}² off by {row['error']:g} is missed at "
+            f"{row['missed']} of {row['places']} random places"
+        )
     for checker in checkers:
         if why := checker.missing():
             console.print(f"{checker.name}: {why}")
