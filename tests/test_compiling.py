@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,6 +25,8 @@ from gradcheck import (
 )
 from gradcheck.errors import ShapeError, UsageError
 from gradcheck.evaluation import evaluate
+
+GALLERY = Path(__file__).parent.parent / "examples" / "specs"
 
 jax = pytest.importorskip("jax")
 torch = pytest.importorskip("torch")
@@ -456,3 +460,34 @@ def test_the_source_names_the_relations_it_trusts():
     pull = softmax.vjp("z")
     pull(VALUES["x"], z=VALUES["x"])
     assert "# uses" not in pull.source
+
+
+def test_no_array_is_larger_than_what_it_is_contracted_from():
+    swiglu = load(str(GALLERY / "swiglu.py"))
+    rng = np.random.default_rng(0)
+    batch = {
+        "x": rng.normal(size=(5, 4)),
+        "w": rng.normal(size=(4, 3)),
+        "v": rng.normal(size=(4, 3)),
+    }
+    pull = swiglu.vjp("x")
+    cotangent = rng.normal(size=(5, 3))
+    found = pull(cotangent, **batch)["x"]
+    assert "None" not in pull.source  # no axis is put in to form an array of three
+    u, c = batch["x"] @ batch["w"], batch["x"] @ batch["v"]
+    s = 1 / (1 + np.exp(-u))
+    by_hand = (cotangent * c * (s + u * s - u * s * s)) @ batch["w"].T
+    by_hand += (cotangent * u * s) @ batch["v"].T
+    np.testing.assert_allclose(found, by_hand, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [70_001, 300_000])
+def test_a_mean_over_more_than_float16_counts_to(count):
+    """1/m with m above 65,504: the divisor itself would be infinite in float16, and the gradient 0."""
+    entropy = load(str(GALLERY / "binary_cross_entropy.py"))
+    gradient = entropy.gradient("z")
+    z, y = np.ones(count, np.float16), np.zeros(count, np.float16)
+    found = gradient(z=z, y=y)["z"]
+    assert found.dtype == np.float16
+    true = 1 / (1 + np.exp(-1.0)) / count
+    np.testing.assert_allclose(found.astype(np.float64), true, atol=6e-8)  # a subnormal's spacing

@@ -57,6 +57,9 @@ def settled(graph: Graph, piece: Piece) -> Piece:
     return Piece(scale(graph, node, piece.number), piece.letters)
 
 
+_LARGEST_HALF = 65504
+
+
 def scale(graph: Graph, node: Node, number: Fraction | float) -> Node:
     """An array times a number; a fraction 1/k divides, which rounds once."""
     if number == 1:
@@ -65,6 +68,11 @@ def scale(graph: Graph, node: Node, number: Fraction | float) -> Node:
         return graph.add("negative", node, shape=node.shape)
     if isinstance(number, Fraction) and abs(number.numerator) == 1:
         divisor = _short(number.denominator * number.numerator)
+        if node.dtype == "float16" and abs(divisor) > _LARGEST_HALF:
+            # The divisor itself would be infinite: a power of two first, which rounds nothing away.
+            first = 2 ** math.ceil(math.log2(abs(divisor) / _LARGEST_HALF))
+            node = graph.add("divide", node, first, shape=node.shape)
+            divisor = divisor / first
         return graph.add("divide", node, divisor, shape=node.shape)
     return graph.add("multiply", node, _short(number), shape=node.shape)
 

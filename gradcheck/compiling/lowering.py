@@ -26,7 +26,7 @@ from gradcheck.compiling.contraction import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gradcheck.algebra.grouping import Group
     from gradcheck.algebra.terms import Factor, Term
@@ -92,7 +92,11 @@ def parts_of(expression: Expression, scope: Scope) -> list[Part]:
     found = []
     for where, terms in groups.items():
         letters = tuple(dict.fromkeys(where))
-        pieces = [_group(g, letters, scope) for g in grouped(Expression(letters, tuple(terms)))]
+        pieces = [
+            piece
+            for group in grouped(Expression(letters, tuple(terms)))
+            for piece in _pieces(group, letters, scope)
+        ]
         found.append(Part(total(scope.graph, pieces, letters), where))
     return sorted(found, key=lambda p: -len(set(p.where)))
 
@@ -130,6 +134,23 @@ def _number(coefficient: Fraction, sizes: tuple[tuple[str, Fraction], ...], scop
         else:
             rest *= float(extent) ** float(power)
     return Piece(None, (), exact, rest)
+
+
+def _pieces(group: Group, keep: Letters, scope: Scope) -> list[Piece]:
+    """The group in one piece, or its terms, where a sum would be larger than all that it is made of.
+
+    Of σ(u) (c[p,q] w[t,q] + u[p,q] v[t,q]), summed over q, the sum has three letters: as two products it is
+    two matrix products, and neither overflows where the whole does not.
+    """
+    if group.summed and any(_swells(terms, (*keep, *group.summed)) for terms in group.sums):
+        return [_term(term, keep, scope) for term in group.expanded(keep)]
+    return [_group(group, keep, scope)]
+
+
+def _swells(terms: Sequence[Term], outside: Letters) -> bool:
+    own = [{s for s in f.letters if s in outside} for term in terms for f in term.factors]
+    whole = set().union(*own)
+    return bool(own) and not any(letters == whole for letters in own)
 
 
 def _group(group: Group, keep: Letters, scope: Scope) -> Piece:
