@@ -166,12 +166,15 @@ def keras_in_float64() -> Iterator[Any]:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import keras
 
-    before = keras.config.floatx()
+    # The policy of layers is fixed when the first one is made: it has to be set beside the default.
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     try:
         yield keras
     finally:
         keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(policy)
 
 
 def keras_model(keras: Any, seed: int = SEED) -> Any:

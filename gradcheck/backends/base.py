@@ -135,6 +135,10 @@ class Backend(ABC):
     def asarray(self, value: Any, dtype: str, device: str = "cpu") -> Any:
         """An array of the framework: floats in `dtype`, integers and booleans as such."""
 
+    def bare_results(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with results as users know them, where the namespace wraps its arrays."""
+        return function
+
     @abstractmethod
     def asarray_like(self, value: Any) -> Any:
         """The framework's own array as it is; anything else as one, in its own dtype."""

@@ -109,6 +109,14 @@ class TensorFlowBackend(Backend):
                 tensor = tf.identity(tensor)
         return Array(tensor, functions)
 
+    def bare_results(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with tensors for the namespace's arrays."""
+
+        def bare(*args: Any, **values: Any) -> Any:
+            return tf.nest.map_structure(plain, function(*args, **values))
+
+        return bare
+
     def asarray_like(self, value: Any) -> Any:
         """The plain tensor; anything else as a tensor in its own dtype."""
         value = plain(value)

@@ -90,7 +90,8 @@ class Maker:
     ) -> Made:
         plain = self._function(lines)
         if not guard:
-            return Made([plain], compiled_source(plain, self.called, space), None, setting)
+            body = setting.backend.bare_results(compiled_source(plain, self.called, space))
+            return Made([plain], body, None, setting)
         tested = self._function([lines[0], f"if not ({guard}):", "    raise Miss", *lines[1:]])
         guarded = compiled_source(tested, self.called, space)
         # The test is seen only in the text; arguments that were checked need not pass it again.

@@ -81,7 +81,8 @@ class Products:
         lines = [f"def {what}({', '.join(given)}):", *lines, f"return {name}"]
         space = Maker(builder.operation, builder.request).space(builder, graph)
         function = compiled_source("\n    ".join(lines) + "\n", what, space)
-        return setting.backend.jitted(function)  # type: ignore[no-any-return]
+        found: Callable[..., Any] = setting.backend.bare_results(setting.backend.jitted(function))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
