@@ -189,7 +189,8 @@ def run(job: Job) -> tuple[Job, list[dict[str, Any]]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = report_of(job)
-    found = json.loads(report.to_json())["checks"]
+    # What is kept tells of the project, and not where somebody keeps it.
+    found = json.loads(report.to_json().replace(f"{ROOT.resolve()}/", ""))["checks"]
     for check in found:
         if check["verdict"] in ("refuted", "error"):
             kept = (*kept, "counterexample", "diagnosis")
