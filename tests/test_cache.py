@@ -14,11 +14,12 @@ import pytest
 
 from gradcheck import library, load, verify
 from gradcheck.checking import cache as caching
-from gradcheck.checking.cache import Cache, write_atomically
+from gradcheck.checking.cache import Cache
 from gradcheck.checking.executing import Execution
 from gradcheck.checking.plan import plan, request
 from gradcheck.dependencies import Unknowable, dependencies, packages
 from gradcheck.library import resolve
+from gradcheck.reports.formats import replace_file
 from gradcheck.reports.model import Report
 
 CHEAP = {"oracles": ["symbolic", "differences"], "profile": "quick"}
@@ -203,7 +204,7 @@ def test_two_writers_leave_one_whole_file(tmp_path):
     file = tmp_path / "report.json"
     texts = [json.dumps({"who": k, "long": "x" * 200_000}) for k in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda text: write_atomically(file, text), texts))
+        list(pool.map(lambda text: replace_file(file, text.encode()), texts))
     assert file.read_text(encoding="utf-8") in texts
     assert os.listdir(tmp_path) == ["report.json"]  # noqa: PTH208
 

@@ -421,7 +421,7 @@ def test_a_report_that_cannot_be_written_fails_the_run(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gradcheck.reports.formats._replace", full)
+    monkeypatch.setattr("gradcheck.reports.formats.replace_file", full)
     result = run(*CHEAP, "--gradcheck-report=report.json", square=SQUARE)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     says(result, "report.json cannot be written: No space left on device")

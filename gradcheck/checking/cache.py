@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import sys
-import tempfile
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +20,7 @@ from gradcheck.checking.run import blank
 from gradcheck.dependencies import Unknowable, dependencies, packages
 from gradcheck.library import SOURCE
 from gradcheck.operation import Operation
+from gradcheck.reports.formats import replace_file
 from gradcheck.reports.model import Check, Verdict
 from gradcheck.reports.strict import encode
 
@@ -79,7 +78,9 @@ class Cache:
         text = json.dumps({"key": key, "sum": _sum(found), "check": found}, ensure_ascii=False)
         try:
             self._prepare()
-            write_atomically(self._file(key), text)
+            file = self._file(key)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(file, text.encode())
         except OSError as error:  # a full disk loses the cache, never the run
             self.trouble = f"results are not kept: {self.folder}: {error.strerror or error}"
 
@@ -103,23 +104,6 @@ def _sum(check: Any) -> str:
 
 def _identity(check: Check) -> tuple[str, ...]:
     return check.claim, check.input, check.oracle, check.device, check.dtype, check.address
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing, also where two processes write at once.
-
-    Raises:
-        OSError: Where it cannot be written; an older file of that name is then as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)  # noqa: PTH105  the pair of mkstemp
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def key_of(planned: Planned) -> str | None:

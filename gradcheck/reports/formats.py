@@ -109,12 +109,17 @@ def write(report: Report, path: Path, form: str | None = None) -> None:
     text = FORMATS[form or format_of(path)](report) + "\n"
     try:
         # A file's name may hold bytes that are no text; they show as escapes, also inside JSON.
-        _replace(path, text.encode("utf-8", "backslashreplace"))
+        replace_file(path, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Put a whole file in the place of an older one, also where two processes write at once.
+
+    Raises:
+        OSError: Where it cannot be written; an older file is then as it was.
+    """
     if path.exists() and not path.is_file():  # /dev/stdout, a pipe: nothing there to be replaced
         path.write_bytes(data)
         return
