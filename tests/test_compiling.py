@@ -491,3 +491,97 @@ def test_a_mean_over_more_than_float16_counts_to(count):
     assert found.dtype == np.float16
     true = 1 / (1 + np.exp(-1.0)) / count
     np.testing.assert_allclose(found.astype(np.float64), true, atol=6e-8)  # a subnormal's spacing
+
+
+# ---------------------------------------------------------------- bounded factors, shared products
+
+
+def gated(*names, m=4, n=6, o=5):
+    """The gated unit's compiled vjp and arrays for it."""
+    root = Path(__file__).parent.parent
+    swiglu = load(str(root / "examples" / "specs" / "swiglu.py"))
+    rng = np.random.default_rng(0)
+    shapes = {"x": (m, n), "w": (n, o), "v": (n, o)}
+    return swiglu, swiglu.vjp(*names), {k: rng.normal(size=s) for k, s in shapes.items()}
+
+
+def test_products_that_share_a_factor_become_one():
+    """By hand: two products forward, and one for each weight and each path back to x."""
+    _, vjp, arrays = gated("x", "w", "v")
+    vjp(np.ones((4, 5)), **arrays)
+    assert vjp.source.count("np.dot(") == 6
+
+
+def test_nothing_is_computed_twice_in_another_order():
+    _, vjp, arrays = gated("x", "w", "v")
+    vjp(np.ones((4, 5)), **arrays)
+    assert vjp.source.count("d_h * ") + vjp.source.count("*= d_h") == 2
+    assert "t1.T" not in vjp.source
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_what_cannot_exceed_one_comes_before_a_third_large_factor(framework):
+    """In float16 c u is infinite where the gate σ(u), and with it the derivative, is zero."""
+    _, vjp, _ = gated("x")
+    values = {"x": [[-2.0, -2.0]], "w": [[200.0], [200.0]], "v": [[-200.0], [-200.0]]}
+    arrays = on(framework, {n: np.array(v, np.float16) for n, v in values.items()})
+    (v,) = on(framework, {"v": np.ones((1, 1), np.float16)}).values()
+    assert (np.asarray(vjp(v, **arrays)["x"]) == 0).all()
+
+
+# ---------------------------------------------------------------- JAX on the host
+
+
+def test_large_dense_jacobians_of_jax_arrays_leave_zeros_unwritten():
+    import jax
+
+    dense = softmax.dense("z")
+    z = np.random.default_rng(0).normal(size=(48, 32))
+    for dtype in ("float64", "float32"):
+        with jax.enable_x64(dtype == "float64"):
+            array = jax.numpy.asarray(z.astype(dtype))
+            found = dense(z=array)
+            assert isinstance(found, jax.Array)
+            assert found.dtype == dtype
+            assert "taken over without a copy" in dense.source
+            np.testing.assert_array_equal(np.asarray(found), dense(z=z.astype(dtype)))
+            # Traced, it is XLA's own, and what was handed over is an operand like any other.
+            traced = jax.jit(lambda q: dense(z=q))(array)
+            np.testing.assert_allclose(traced, found, rtol=1e-5, atol=1e-7)
+            assert float(jax.jit(lambda q: (2 * q).sum())(found)) == pytest.approx(
+                2 * float(found.sum()), abs=1e-4
+            )
+
+
+@pytest.mark.parametrize("shapes", [((300, 80), (300, 5)), ((300, 5), (300, 80)), ((7, 3), (7, 2))])
+def test_products_of_first_axes_are_what_they_say_and_can_be_differentiated(shapes):
+    import jax
+
+    from gradcheck.backends.jax_ import transposed_times
+
+    rng = np.random.default_rng(0)
+    left, right = (rng.normal(size=s).astype(np.float32) for s in shapes)
+    np.testing.assert_allclose(transposed_times(left, right), left.T @ right, rtol=1e-4, atol=1e-4)
+    ours = jax.grad(lambda a, b: (transposed_times(a, b) ** 2).sum(), (0, 1))(left, right)
+    plain = jax.grad(lambda a, b: ((a.T @ b) ** 2).sum(), (0, 1))(left, right)
+    for found, expected in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_an_input_may_not_hide_what_its_program_calls():
+    from gradcheck import Spec, delta, einsum, real
+
+    def forward(xp, np):  # noqa: ARG001
+        return np * np
+
+    square = Spec(
+        forward,
+        inputs={"np": real("n")},
+        output={"r": "n"},
+        jacobian={"np": 2 * einsum("p,pq->pq", "np", delta)},
+        name="square",
+    )
+    with pytest.raises(
+        UsageError, match=r"square has an input called 'np'.*call the input something else"
+    ):
+        square.vjp("np")(np.ones(3), np=np.ones(3))

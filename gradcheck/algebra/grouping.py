@@ -16,7 +16,7 @@ from gradcheck.algebra.matching import match
 from gradcheck.algebra.terms import Factor, Size, Term, free_alphabet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gradcheck.algebra.terms import Expression
 
@@ -79,11 +79,14 @@ class Group:
         return tuple(terms)
 
 
-def grouped(expression: Expression, *, keep: bool = False) -> tuple[Group, ...]:
+def grouped(
+    expression: Expression, *, keep: bool = False, small: bool = False
+) -> tuple[Group, ...]:
     """The terms of a normalised expression as products of common factors and sums.
 
     The value does not change: multiplying out (`Group.expanded`) gives the terms back. With `keep`,
-    summed letters keep their names where that is possible.
+    summed letters keep their names where that is possible. With `small`, a sum is formed only where
+    one of its factors has all its letters, so that it is no larger than what it is made of.
     """
     if not expression.terms:
         return ()
@@ -91,7 +94,7 @@ def grouped(expression: Expression, *, keep: bool = False) -> tuple[Group, ...]:
     terms = [_apart(t, i, free) for i, t in enumerate(expression.terms) if t.coefficient]
     sums: dict[str, Sum] = {}
     while len(terms) <= MOST_TERMS:
-        cluster = _best_cluster(terms, free, sums)
+        cluster = _best_cluster(terms, free, sums, small=small)
         if cluster is None:
             break
         core, members = cluster
@@ -123,7 +126,7 @@ def _apart(term: Term, index: int, free: tuple[str, ...]) -> Term:
 
 
 def _best_cluster(
-    terms: list[Term], free: tuple[str, ...], sums: Mapping[str, Sum]
+    terms: list[Term], free: tuple[str, ...], sums: Mapping[str, Sum], *, small: bool
 ) -> tuple[Term, set[int]] | None:
     """The largest common part of any two terms, and all terms that contain it."""
     best: tuple[float, Term, int, int] | None = None
@@ -131,6 +134,8 @@ def _best_cluster(
         for j in range(i + 1, len(terms)):
             core, score = _common(first, terms[j], free)
             if not score or not all(_plain_rest(core, t, sums) for t in (first, terms[j])):
+                continue
+            if small and _grows(core, (first, terms[j]), free):
                 continue
             if best is None or score > best[0]:
                 best = (score, core, i, j)
@@ -142,7 +147,23 @@ def _best_cluster(
         for k, t in enumerate(terms)
         if k in (i, j) or (_contains(t, core, free) and _plain_rest(core, t, sums))
     }
+    if small and _grows(core, [terms[k] for k in sorted(members)], free):
+        members = {i, j}
     return core, members
+
+
+def _grows(core: Term, members: Sequence[Term], free: tuple[str, ...]) -> bool:
+    """Whether the sum of what is left of the terms would be larger than all that it is made of."""
+    outside = {*free, *core.letters()}
+    return swells([_rest(core, t, free) for t in members], outside)
+
+
+def swells(terms: Iterable[Term], outside: Iterable[str]) -> bool:
+    """Whether a sum of terms has more letters from `outside` than any factor in it."""
+    known = set(outside)
+    own = [{s for s in f.letters if s in known} for t in terms for f in t.factors]
+    whole = set().union(*own)
+    return bool(own) and whole not in own
 
 
 def _common(first: Term, second: Term, free: tuple[str, ...]) -> tuple[Term, float]:

@@ -234,6 +234,14 @@ class Backend(ABC):
         """The function compiled by the framework, where it does that."""
         return function
 
+    def lender(self, *arrays: Any) -> Backend | None:  # noqa: ARG002 - most write zeros as fast as NumPy
+        """Whose program fills a large array that is mostly zeros; None where it is this framework's own."""
+        return None
+
+    def adopted(self, array: Any) -> Any:
+        """An array of the lender as one of this framework, in the same memory."""
+        raise NotImplementedError
+
     # ---- the evaluation of einsum terms on the user's own arrays
 
     def einsum(self, equation: str, *arrays: Any) -> Any:

@@ -26,6 +26,8 @@ from gradcheck.backends.base import (
     pick_output,
 )
 from gradcheck.backends.functions import NumpyLike
+from gradcheck.backends.lending import LentNumpy
+from gradcheck.backends.numpy_ import NumpyBackend
 from gradcheck.backends.writing import Writing, expanded, pairs
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ _DIRECT = {
     **{f"{p}.{n}": f"jnp.{n}({{0}})" for n in _UNARY for p in ("xp", "f")},
     "xp.sum": "jnp.sum({0}, axis={axis}, keepdims={keepdims})",
     "matmul": "jnp.matmul({0}, {1})",
+    "dot turned": "jnp.tensordot({0}, {1}, axes=((0,), (0,)))",
     "transpose": "jnp.transpose({0}, {1})",
     "turned": "{0}.T",
     "copy": "jnp.array({0})",
@@ -86,6 +89,25 @@ _DIRECT = {
     "full": "jnp.full({shape}, {0}, {dtype})",
     "diagonal": "jnp.einsum({equation}, {0})",
 }
+
+
+# Matrices of at most so many columns are narrow; products of fewer entries than these gain nothing.
+_NARROW, _WORTH_IT = 64, 1 << 14
+
+
+def transposed_times(left: Any, right: Any) -> Any:
+    """left.T @ right, on the host.
+
+    Where one of the two is narrow, XLA contracts first axes two to three times slower than it multiplies
+    rows by columns: the narrow one is then turned around by itself, which the barriers keep apart.
+    """
+    (rows, across), down = left.shape, right.shape[1]
+    alone = jax.lax.optimization_barrier
+    if min(across, down) > _NARROW or rows * max(across, down) < _WORTH_IT:
+        return jnp.tensordot(left, right, axes=((0,), (0,)))
+    if down <= across:
+        return alone(jnp.matmul(alone(right.T), left)).T
+    return jnp.matmul(alone(left.T), right)
 
 
 def spread(core: Any, places: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Any:
@@ -136,6 +158,7 @@ class JaxBackend(Backend):
     def __init__(self) -> None:
         super().__init__()
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lender = LentNumpy()
 
     def devices(self) -> list[str]:
         """The host, and the GPUs that JAX sees."""
@@ -148,11 +171,12 @@ class JaxBackend(Backend):
     def _functions(self, dtype: str, device: str) -> NumpyLike:
         return JaxFunctions(dtype, device)
 
-    def writing(self, dtype: str, device: str) -> Writing:  # noqa: ARG002 - it follows its operands
+    def writing(self, dtype: str, device: str) -> Writing:
         """How a program for JAX arrays is written; it is traced by `jit`."""
         wide = ["config.jax_enable_x64"] if dtype == "float64" else []
+        on_host = {"dot turned": "transposed_times({0}, {1})"} if device == "cpu" else {}
         return Writing(
-            direct=_DIRECT,
+            direct={**_DIRECT, **on_host},
             guard="{n}.__class__ is Array and {n}.shape == {shape} and {n}.dtype is {dtype}",
             also=lambda _: wide,
             calls={
@@ -160,6 +184,7 @@ class JaxBackend(Backend):
                 "Array": type(jnp.zeros(())),
                 "config": jax.config,
                 "spread": spread,
+                "transposed_times": transposed_times,
                 dtype: jnp.dtype(dtype),
             },
         )
@@ -169,6 +194,17 @@ class JaxBackend(Backend):
     def jitted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiled by XLA; a function that looks at values is run operation by operation."""
         return _Jitted(function)
+
+    def lender(self, *arrays: Any) -> Backend | None:
+        """NumPy, for arrays on the host that nobody traces."""
+        plain = all(isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer) for a in arrays)
+        lent = plain and all(self.device_of(a) == "cpu" for a in arrays)
+        known = all(str(a.dtype) in (*NumpyBackend.dtypes, "int32", "int64") for a in arrays)
+        return self._lender if lent and known else None
+
+    def adopted(self, array: Any) -> Any:
+        """A NumPy array as JAX's, in the same memory."""
+        return jnp.from_dlpack(array)
 
     def widths(self, dtype: str) -> contextlib.AbstractContextManager[Any]:
         """64 bits for arrays of 64 bits, in a process whose default is 32."""

@@ -6,9 +6,12 @@ are checked, converted, and the program of their shapes is found or made.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gradcheck import backends
 from gradcheck.compiling.making import INTEGERS, Made, Maker
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 # How many programs are kept for one derivative, the least recently used going first.
 _KEPT = 64
+
+# From so many entries on it pays to have an array filled by whoever leaves zeros alone.
+_LARGE = 1 << 20
 
 
 def _missing(*_vector: Any, **_values: Any) -> Any:
@@ -50,6 +56,8 @@ class Compiled:
     _recorded: dict[Any, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        # A class of its own: Python looks `__call__` up there, and it changes with what was called last.
+        self.__class__ = type("Compiled", (Compiled,), {})
         known = self.operation.shapes
         for name in self.names:
             if name not in known:
@@ -118,12 +126,50 @@ class Compiled:
         backend, dtype, device, arrays, sizes = arguments(self.operation, values)
         with backend.widths(dtype):
             vector = tuple(backend.asarray(v, dtype, device) for v in vector)
+            if (filled := self._filled(backend, dtype, arrays, sizes)) is not None:
+                return filled
             made = self._program(backend, dtype, device, arrays, sizes, vector)
             if self.method == "structured":
                 return structured(made, self.operation, self.request, made.body(**arrays))
             result = made.body(*vector, **arrays)
-            self._latest, self._source = made.guarded or _missing, made.source
+            self._remember(made)
             return result
+
+    def _filled(
+        self, backend: Any, dtype: str, arrays: Mapping[str, Any], sizes: Mapping[str, int]
+    ) -> Any:
+        """A large array of few blocks, filled by the program of a framework that writes no zeros."""
+        if self.method not in ("dense", "hessian") or not self._is_large(sizes):
+            return None
+        lender = backend.lender(*(arrays[n] for n in self.operation.inputs))
+        if lender is None:
+            return None
+        lent = {n: np.asarray(v) if n in self.operation.inputs else v for n, v in arrays.items()}
+        made = self._program(lender, dtype, "cpu", lent, sizes, ())
+        if not made.leaves_zeros:
+            return None
+        self._source = made.source
+        with np.errstate(all="ignore"):  # the framework whose arrays these are warns of nothing
+            return backend.adopted(made.body(**lent))
+
+    def _is_large(self, sizes: Mapping[str, int]) -> bool:
+        shapes = [self.operation.shapes[n] for n in (self.request.output, *self.names)]
+        entries = [sizes.get(a, 1) if not a.isdigit() else int(a) for s in shapes for a in s]
+        return math.prod(entries) >= _LARGE
+
+    def _remember(self, made: Made) -> None:
+        """The next call tries this program first."""
+        self._source, self._latest = made.source, made.guarded or _missing
+        direct = made.direct(self._anew) if made.direct is not None else None
+        if direct is None:
+            type(self).__call__ = Compiled.__call__  # type: ignore[method-assign]
+        else:  # a call of what XLA compiled is so short that a frame of ours around it shows
+            type(self).__call__ = staticmethod(direct)  # type: ignore[method-assign]
+
+    def _anew(self, *vector: Any, **values: Any) -> Any:
+        """A call of arguments that the latest program does not take; what is None was not given."""
+        given = {n: v for n, v in values.items() if v is not None}
+        return Compiled.__call__(self, *(v for v in vector if v is not None), **given)
 
     def _program(
         self,
@@ -174,8 +220,6 @@ def _example(backend: Any, kind: Any) -> Any:
     if not isinstance(kind, tuple):
         return kind
     shape, dtype, device, index = kind
-    import numpy as np
-
     place = device if index is None else f"{device}:{index}"
     return backend.asarray(np.ones(shape, dtype), dtype if "float" in dtype else "float64", place)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from gradcheck.compiling.graph import Graph, Node, broadcast_shape
+from gradcheck.compiling.graph import Graph, Node, broadcast_shape, within_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -163,7 +163,7 @@ def _reduced(graph: Graph, piece: Piece, all_pieces: Sequence[Piece], keep: Lett
 def _merged(graph: Graph, pieces: list[Piece], keep: Letters) -> list[Piece]:
     """Arrays of the same letters multiplied at once; divisors joined to an array that covers them."""
     merged: list[Piece] = []
-    for piece in sorted(pieces, key=lambda p: p.inverse):
+    for piece in sorted(_tamed(pieces), key=lambda p: p.inverse):
         covers = [
             i
             for i, p in enumerate(merged)
@@ -178,6 +178,18 @@ def _merged(graph: Graph, pieces: list[Piece], keep: Letters) -> list[Piece]:
     if len(merged) > 1:
         merged = [settled(graph, p) if p.inverse else p for p in merged]
     return merged
+
+
+def _tamed(pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces with those that cannot exceed one before the third that can.
+
+    A cotangent times one operand is what automatic differentiation multiplies as well. A product of more
+    may be infinite where a sigmoid in it is zero, so that d c u σ(u) is computed as d c σ(u) u.
+    """
+    small = [p.node is not None and not p.inverse and within_one(p.node) for p in pieces]
+    large = [p for p, fits in zip(pieces, small, strict=True) if not fits]
+    bounded = [p for p, fits in zip(pieces, small, strict=True) if fits]
+    return [*large[:2], *bounded, *large[2:]] if len(large) > 2 else list(pieces)
 
 
 def _next_pair(arrays: Sequence[Piece], keep: Letters) -> tuple[int, int]:
@@ -236,13 +248,21 @@ def _entrywise(graph: Graph, a: Piece, b: Piece, order: Letters) -> Piece:
     """Two arrays multiplied (or divided) entry by entry, with broadcasting."""
     if a.inverse and not b.inverse:
         a, b = b, a
-    union = dict.fromkeys((*(a.letters), *b.letters))
-    letters = tuple(sorted(union, key=lambda s: _rank(order, s)))
+    letters = _common_order(a.letters, b.letters, order)
     left, right = align(graph, a, letters), align(graph, b, letters)
     op = "divide" if b.inverse and not a.inverse else "multiply"
     shape = broadcast_shape(left.shape, right.shape)
     node = graph.add(op, left, right, shape=shape)
     return Piece(node, letters, inverse=a.inverse and b.inverse)
+
+
+def _common_order(left: Letters, right: Letters, order: Letters) -> Letters:
+    """The letters of both: as an operand has them where it has all, so that no array is turned."""
+    for own, other in ((left, right), (right, left)):
+        if own[len(own) - len(other) :] == other:
+            return own
+    union = dict.fromkeys((*left, *right))
+    return tuple(sorted(union, key=lambda s: _rank(order, s)))
 
 
 def _matmul(
@@ -319,9 +339,11 @@ def total(graph: Graph, pieces: Sequence[Piece], order: Letters) -> Piece:
     )
     if common != 1 and not any(p.node is not None for p in parts):
         return Piece(None, (), sum((p.scale for p in pieces), Fraction(0)), rest)
-    done = parts[0]
-    for part in parts[1:]:
-        done = _sum_of_two(graph, done, part, order)
+    done, *others = parts
+    while others:
+        # Products of matrices that share a factor meet first, and become one.
+        near = [i for i, p in enumerate(others) if _shared(done.node, p.node) is not None]
+        done = _sum_of_two(graph, done, others.pop(near[0] if near else 0), order)
     return replace(done, scale=done.scale * common, rest=done.rest * rest)
 
 
@@ -334,11 +356,34 @@ def _sum_of_two(graph: Graph, a: Piece, b: Piece, order: Letters) -> Piece:
         a, b, negative = b, a, [False, True]
     a, b = (settled(graph, replace(p, scale=abs(p.scale))) for p in (a, b))
     sign = -1 if all(negative) else 1
-    letters = tuple(sorted(dict.fromkeys((*a.letters, *b.letters)), key=lambda s: _rank(order, s)))
+    letters = _common_order(a.letters, b.letters, order)
     left, right = (
         align(graph, p, letters) if p.node is not None else _short(p.number) for p in (a, b)
     )
     shape = broadcast_shape(*(n.shape for n in (left, right) if isinstance(n, Node)))
     op = "subtract" if negative == [False, True] else "add"
-    node = graph.add(op, left, right, shape=shape)
+    node = _distributed(graph, op, left, right) or graph.add(op, left, right, shape=shape)
     return Piece(node, letters, Fraction(sign))
+
+
+def _shared(left: Node | float | None, right: Node | float | None) -> int | None:
+    """Which factor two products of matrices of the same shapes share; None where they are none."""
+    if not (isinstance(left, Node) and isinstance(right, Node)):
+        return None
+    if not left.op == right.op == "matmul":
+        return None
+    pairs = list(zip(left.args, right.args, strict=True))
+    if any(a.shape != b.shape for a, b in pairs):
+        return None
+    return next((i for i, (a, b) in enumerate(pairs) if a is b), None)
+
+
+def _distributed(graph: Graph, op: str, left: Node | float, right: Node | float) -> Node | None:
+    """X b + x c as x (b + c), one product of matrices for two; None where no factor is shared."""
+    which = _shared(left, right)
+    if which is None or not isinstance(left, Node) or not isinstance(right, Node):
+        return None
+    args = list(left.args)
+    other = left.args[1 - which]
+    args[1 - which] = graph.add(op, other, right.args[1 - which], shape=other.shape)
+    return graph.add("matmul", *args, shape=left.shape)

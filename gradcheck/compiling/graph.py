@@ -24,6 +24,12 @@ DEAR = frozenset(
     p + n for n in ("exp", "log", "tanh", "erf", "sigmoid", "power", "o.pow") for p in ("", "f.")
 )
 
+# Functions with values from -1 to 1; those from 0 to 1 leave their difference from 1 there, too.
+_POSITIVE = frozenset({"f.sigmoid", "xp.sigmoid", "one_hot", "xp.one_hot", "softmax"})
+_SIGNED = frozenset(
+    p + n for n in ("tanh", "erf", "sin", "cos", "sign") for p in ("f.", "xp.")
+)  # fmt: skip
+
 # What a call costs besides its entries, in entries: half a microsecond, at one entry a nanosecond.
 OVERHEAD = 500.0
 
@@ -104,7 +110,10 @@ class Graph:
     ) -> Node:
         """The node of an operation: one that is known already, or a new one."""
         pairs = tuple(sorted(options.items()))
-        key = (op, _key(args), _key(pairs), shape)
+        keys: Any = _key(args)
+        if op in ("add", "multiply"):  # a c is what c a is
+            keys = frozenset(keys[1:]) if len({*keys}) > 2 else keys
+        key = (op, keys, _key(pairs), shape)
         if key not in self._known:
             self._known[key] = Node(op, args, pairs, shape, dtype or common_dtype(args))
         return self._known[key]
@@ -133,6 +142,29 @@ def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(s)) + s for s in shapes]
     return tuple(next((n for n in sizes if n != 1), 1) for sizes in zip(*padded, strict=True))
+
+
+def within_one(thing: Any) -> bool:
+    """Whether no entry is larger than 1 in magnitude, as far as the operations show it."""
+    if not isinstance(thing, Node):
+        return isinstance(thing, int | float) and abs(thing) <= 1
+    if thing.op in VIEWS or thing.op == "negative":
+        return within_one(thing.args[0])
+    if thing.op == "multiply":
+        return all(map(within_one, thing.args))
+    if thing.op == "power":
+        return thing.args[1] > 0 and within_one(thing.args[0])
+    if thing.op == "subtract":
+        return thing.args[0] == 1 and _from_zero_to_one(thing.args[1])
+    return thing.op in _POSITIVE or thing.op in _SIGNED
+
+
+def _from_zero_to_one(thing: Any) -> bool:
+    if not isinstance(thing, Node):
+        return False
+    if thing.op in VIEWS:
+        return _from_zero_to_one(thing.args[0])
+    return thing.op in _POSITIVE
 
 
 def reachable(results: Iterable[Node]) -> list[Node]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from gradcheck.algebra.grouping import grouped
+from gradcheck.algebra.grouping import grouped, swells
 from gradcheck.algebra.normal import (
     count_unused,
     eliminate_deltas,
@@ -26,7 +26,7 @@ from gradcheck.compiling.contraction import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gradcheck.algebra.grouping import Group
     from gradcheck.algebra.terms import Factor, Term
@@ -137,20 +137,15 @@ def _number(coefficient: Fraction, sizes: tuple[tuple[str, Fraction], ...], scop
 
 
 def _pieces(group: Group, keep: Letters, scope: Scope) -> list[Piece]:
-    """The group in one piece, or its terms, where a sum would be larger than all that it is made of.
+    """The group in one piece, or in several, where a sum would be larger than all that it is made of.
 
     Of σ(u) (c[p,q] w[t,q] + u[p,q] v[t,q]), summed over q, the sum has three letters: as two products it is
     two matrix products, and neither overflows where the whole does not.
     """
-    if group.summed and any(_swells(terms, (*keep, *group.summed)) for terms in group.sums):
-        return [_term(term, keep, scope) for term in group.expanded(keep)]
-    return [_group(group, keep, scope)]
-
-
-def _swells(terms: Sequence[Term], outside: Letters) -> bool:
-    own = [{s for s in f.letters if s in outside} for term in terms for f in term.factors]
-    whole = set().union(*own)
-    return bool(own) and not any(letters == whole for letters in own)
+    if not (group.summed and any(swells(terms, (*keep, *group.summed)) for terms in group.sums)):
+        return [_group(group, keep, scope)]
+    apart = Expression(keep, group.expanded(keep))
+    return [_group(g, keep, scope) for g in grouped(apart, small=True)]
 
 
 def _group(group: Group, keep: Letters, scope: Scope) -> Piece:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck import backends
 from gradcheck.algebra.shapes import axes_of
 from gradcheck.compiling.programs import (
+    RESERVED,
     SINGLE,
     Builder,
     Miss,
@@ -17,11 +19,12 @@ from gradcheck.compiling.programs import (
     compiled_source,
     kinds_of,
 )
+from gradcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gradcheck.compiling.graph import Graph
+    from gradcheck.compiling.graph import Graph, Node
     from gradcheck.operation import Operation
 
 # Inputs that hold no real numbers.
@@ -40,6 +43,9 @@ class Made:
         body: What runs on arguments that were checked.
         guarded: The same, with a test of the arguments before it; None where there is none.
         setting: What it was made for.
+        direct: Where a framework traces and the program has run once: makes the function that takes any
+            arguments and hands those of other kinds to `anew`, or gives None.
+        leaves_zeros: Whether its one result is blocks between zeros that nobody writes.
         kept: What was made of it since, such as the parts of structured results.
     """
 
@@ -47,6 +53,8 @@ class Made:
     body: Callable[..., Any]
     guarded: Callable[..., Any] | None
     setting: Setting
+    direct: Callable[[Callable[..., Any]], Callable[..., Any] | None] | None = None
+    leaves_zeros: bool = False
     kept: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,6 +81,7 @@ class Maker:
         lines, names = builder.function(graph, results)
         if not traced:
             lines = [self._forward_line(graph), *lines]
+        self._refuse_taken(builder, lines)
         lines = [
             self._note(setting),
             *builder.remarks(),
@@ -83,7 +92,20 @@ class Maker:
         space |= {
             setting.backend.dtype_of(a): a.dtype for a in arrays.values() if hasattr(a, "dtype")
         }
-        return self._finished(lines, guard if setting.writes else "", space, setting)
+        made = self._finished(lines, guard if setting.writes else "", space, setting)
+        blocks = [n for n in results.values() if n.op == "place" and not _covered(n)]
+        return replace(made, leaves_zeros=bool(blocks))
+
+    def _refuse_taken(self, builder: Builder, lines: Sequence[str]) -> None:
+        """An input may not hide what its program calls: `np`, or `power` in a program that has powers."""
+        own = [*self.operation.inputs, *self.operation.params]
+        taken = [n for n in own if n in builder.writing.calls]
+        taken += [n for n in own if n in RESERVED and re.search(rf"\b{n}[(.]", "\n".join(lines))]
+        if taken:
+            raise UsageError(
+                f"{self.operation.name} has an input called {taken[0]!r}, a name that compiled programs for "
+                f"{builder.setting.backend.name} need themselves; call the input something else"
+            )
 
     def _finished(
         self, lines: Sequence[str], guard: str, space: Mapping[str, Any], setting: Setting
@@ -186,6 +208,7 @@ class Maker:
             found = self.operation.environment(xp, values)
             graph, results = inner.after(kinds_of(found, backend))
             lines, names = inner.function(graph, results)
+            self._refuse_taken(inner, lines)
             head = f"def {self.called}({', '.join(graph.inputs)}):"
             lines = [self._note(setting), *inner.remarks(), *lines, f"return {', '.join(names)},"]
             text[:] = ["\n".join([head, *(f"    {line}" for line in lines)]) + "\n"]
@@ -193,17 +216,37 @@ class Maker:
             operands = {**found, **self._cast(vectors, first)}
             return tuple(function(*(operands[n] for n in graph.inputs)))
 
+        self._refuse_taken(builder, ())
         results = self._expected(builder)
         names = [f"result{i}" for i in range(len(results))]
-        lines = [
-            self._note(first),
-            f"{', '.join(names)}, = jitted({', '.join(order)})",
-            f"return {builder.returned(names, results)}",
-        ]
+        called = _unlike("jitted", order)
+        call = f"{', '.join(names)}, = {called}({', '.join(order)})"
+        lines = [call, f"return {builder.returned(names, results)}"]
         jitted = backend.jitted(run)
-        space = {**builder.writing.calls, "jitted": jitted, "Miss": Miss}
-        made = self._finished(lines, self._loose_guard(builder), space, first)
-        return Made(text, made.body, made.guarded, first)
+        space = {**builder.writing.calls, called: jitted}
+        body = compiled_source(self._function(lines), self.called, space)
+
+        def direct(anew: Callable[..., Any]) -> Callable[..., Any] | None:
+            if jitted.fastest is jitted.plain:  # the forward looks at values
+                return None
+            own = {**space, called: jitted.fastest, _unlike("anew", order): anew}
+            return compiled_source(self._handing_on(builder, lines), self.called, own)
+
+        return Made(text, body, None, first, direct)
+
+    def _handing_on(self, builder: Builder, lines: Sequence[str]) -> str:
+        """The function that takes any arguments and hands on those of other kinds."""
+        inputs = [*self.operation.inputs, *self.operation.params]
+        vectors = [f"d_{n}" for n in self.vector]
+        more, others, anew = (_unlike(n, inputs) for n in ("more", "others", "anew"))
+        given = ", ".join(
+            [*(f"{n}=None" for n in vectors), f"*{more}", *(f"{n}=None" for n in inputs)]
+        )
+        passed = ", ".join([*vectors, f"*{more}", *(f"{n}={n}" for n in inputs)])
+        whole = [f"if not ({self._loose_guard(builder)}) or {more} or {others}:"]
+        whole += [f"    return {anew}({passed}, **{others})", *lines]
+        header = f"def {self.called}({given}, **{others}):"
+        return "\n".join([header, *(f"    {line}" for line in whole)]) + "\n"
 
     @staticmethod
     def _cast(values: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
@@ -263,6 +306,16 @@ class Maker:
         fixed = {n: v for n, v in params.items() if not isinstance(v, float)}
         found = self.operation.sizes_of(arrays)
         return self.make(Setting(backend, "float64", "cpu", found, fixed, True), arrays).source
+
+
+def _covered(placed: Node) -> bool:
+    """Whether the first block is as large as the array into which blocks are placed."""
+    first: Any = placed.args[0]
+    return getattr(first, "shape", ()) == placed.shape
+
+
+def _unlike(name: str, taken: Sequence[str]) -> str:
+    return name if name not in taken else _unlike(f"{name}_", taken)
 
 
 class _Notation:

@@ -419,6 +419,8 @@ def _matmul(emitter: Emitter, node: Node) -> str:
     left, right = node.args
     direct = emitter.dialect.direct
     flat = len(left.shape) == 2 == len(right.shape)
+    if flat and "dot turned" in direct and left.op == "transpose":
+        return direct["dot turned"].format(emitter.ref(left.args[0]), emitter.ref(right))
     which = "dot" if flat and "dot" in direct else "matmul"
     return direct[which].format(emitter.ref(left), emitter.ref(right))
 

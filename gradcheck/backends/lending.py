@@ -1,0 +1,39 @@
+"""Arrays whose zeros are never written: NumPy's programs for a framework that shares memory with it.
+
+The system hands out pages of zeros untouched, and NumPy's `zeros` leaves them so. XLA writes every entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from gradcheck.backends.numpy_ import NumpyBackend
+
+if TYPE_CHECKING:
+    from gradcheck.backends.writing import Writing
+
+# JAX takes an array over without a copy only where its first entry lies at a multiple of this.
+_ALIGNED = 64
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Zeros in fresh memory, the first at a multiple of 64 bytes."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + _ALIGNED, np.uint8)
+    start = -memory.ctypes.data % _ALIGNED
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class LentNumpy(NumpyBackend):
+    """NumPy, on arrays that another framework lends, for results that it takes over."""
+
+    name: ClassVar[str] = "numpy, its result taken over without a copy"
+
+    def writing(self, dtype: str, device: str) -> Writing:
+        """As for NumPy's own arrays, but results are aligned, and arguments are not looked at."""
+        plain = super().writing(dtype, device)
+        calls = {**plain.calls, "aligned_zeros": aligned_zeros}
+        return replace(plain, guard="", blank="aligned_zeros({shape}, {dtype})", calls=calls)
