@@ -8,23 +8,26 @@ import numpy as np
 
 from gradcheck.checking import search
 from gradcheck.checking.counterexample import entry_text, heat, snippet
-from gradcheck.checking.forms import closed_form, in_words, stated
+from gradcheck.checking.forms import as_it_runs, closed_form, in_words, stated
 from gradcheck.checking.patterns import pattern_at
 from gradcheck.checking.problem import Problem
 from gradcheck.errors import GradcheckError
 from gradcheck.oracles import balls, examine_exactly
-from gradcheck.oracles.symbolic import equal
+from gradcheck.oracles.finding import Finding
+from gradcheck.oracles.symbolic import equal, equal_pairs
+from gradcheck.oracles.symbolic.cases import RANKS
 from gradcheck.reports.model import Counterexample, Verdict
+from gradcheck.second_order import SecondOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gradcheck.algebra.terms import Expression
     from gradcheck.checking.plan import Planned
     from gradcheck.checking.search import Example, Search
     from gradcheck.operation import Claim, Operation
-    from gradcheck.oracles.finding import Finding
     from gradcheck.reports.model import Check
+    from gradcheck.second_order import Simplified
 
 # Balls carry one derivative an entry at a time: points are kept small.
 BUDGET = 150.0
@@ -59,6 +62,8 @@ def _confirm(
     check.false_accept = finding.bound
     if claim.form == "chain":
         _tie(operation, claim, check)
+    elif isinstance(operation, SecondOrder) and claim.output == operation.output:
+        _tie_second(planned, operation, claim, check)
 
 
 def _tie(operation: Operation, claim: Claim, check: Check) -> None:
@@ -75,6 +80,57 @@ def _tie(operation: Operation, claim: Claim, check: Check) -> None:
         check.reason = (
             f"a bug of gradcheck: its closed form is not the composed one: {found.reason}"
         )
+
+
+def _tie_second(planned: Planned, operation: SecondOrder, claim: Claim, check: Check) -> None:
+    """What is proved of a second derivative holds for what runs if each of its closed forms is equal."""
+    if check.verdict is not Verdict.PROVED:
+        return
+    closed: list[Expression] = []
+    for form, found in _compared(operation, claim):
+        if found.verdict == "suspect":
+            _unequal(planned, operation, claim, form, found, check)
+            return
+        if found.verdict != "proved":
+            check.reason += (
+                f"; not of what runs: whether {form.what} in closed form equals it is undecided: "
+                f"{found.reason}"
+            )
+            return
+        closed.append(form.runs)
+    check.form = as_it_runs(operation, claim, closed)
+
+
+def _compared(operation: SecondOrder, claim: Claim) -> Iterator[tuple[Simplified, Finding]]:
+    """Each closed form that runs, and whether it equals what it comes from, wherever that is defined."""
+    for rank in RANKS if operation.dotted else (0,):
+        forms = operation.simplified(claim.input, rank)
+        findings = equal_pairs(operation, [(f.derived, f.runs) for f in forms], rank)
+        for form, found in zip(forms, findings, strict=True):
+            more = ", ".join(form.asks_more()) if found.verdict == "proved" else ""
+            reason = (
+                f"it divides by {more}, or takes a root or logarithm of it, and the rule does not"
+            )
+            yield form, Finding("undecided", reason=reason) if more else found
+
+
+def _unequal(
+    planned: Planned,
+    operation: SecondOrder,
+    claim: Claim,
+    form: Simplified,
+    found: Finding,
+    check: Check,
+) -> None:
+    """A closed form that runs is another than what was proved: refuted at a point, or no proof."""
+    relations = [c for c in form.runs.conditions() if c.startswith("Σ")]
+    why = " or ".join(["a simplification is wrong", *(f"{r} does not hold" for r in relations)])
+    reason = f"what runs is not what the product rule gives, in {form.what}: {found.reason}; {why}"
+    running = operation.as_it_runs()
+    _certify(planned, running, claim, Finding("suspect", reason=reason), check)
+    check.form = f"as it runs, and not {stated(operation, claim)}"
+    if check.counterexample is not None:
+        check.counterexample.location = None  # no line of a spec is to blame
 
 
 class _Points:

@@ -24,6 +24,7 @@ from gradcheck.library import Target, resolve
 from gradcheck.operation import Operation
 from gradcheck.oracles import EXACT, missing
 from gradcheck.reports.model import Check, Report, Verdict
+from gradcheck.second_order.compiled import Hessian, Hvp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -173,7 +174,9 @@ def _targets(target: Any) -> tuple[list[Target], dict[str, GradcheckError]]:
     if target is None:
         return resolve([], broken), broken
     found: dict[str, Target] = {}
-    for item in target if isinstance(target, list | tuple) else [target]:
+    for given_item in target if isinstance(target, list | tuple) else [target]:
+        # A Hessian or its product, ready to be called, stands for the operation that it runs.
+        item = given_item.as_operation() if isinstance(given_item, Hessian | Hvp) else given_item
         if isinstance(item, Target):
             found[item.address or str(id(item.operation))] = item
         elif isinstance(item, str | Path):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from gradcheck.algebra.shapes import at_rank, rank_in
 from gradcheck.errors import UsageError
 from gradcheck.evaluation import Bindings, evaluate
+from gradcheck.second_order.derivative import Derivative
+from gradcheck.second_order.directional import Directional
 from gradcheck.second_order.products import Step, run, steps
 from gradcheck.second_order.rules import check_product, closed_second, second
 
@@ -69,6 +71,10 @@ class Hessian:
     def source(self) -> str:
         """The program of the last call as text; before any, NumPy's at small sizes."""
         return self._program.source
+
+    def as_operation(self) -> Derivative:
+        """∂result/∂first with this Hessian as its derivative: what `verify` takes."""
+        return Derivative(self.operation, self.first, (self.name,))
 
     def evaluated(self, bindings: Bindings, ops: Any) -> Any:
         """The Hessian on arrays that are bound already, error-carrying ones for example."""
@@ -154,6 +160,10 @@ class Hvp:
             found = ", ".join(map(str, given)) or "nothing"
             raise UsageError(f"the tangents are for {found}; this hvp takes {{{named}}}")
         return given
+
+    def as_operation(self) -> Directional:
+        """The change of the result along tangents, with this product as its derivative: for `verify`."""
+        return Directional(self.operation, self.names)
 
     def evaluated(self, bindings: Bindings, ops: Any, moving: Mapping[str, Any]) -> dict[str, Any]:
         """The product on arrays that are bound already, error-carrying ones for example."""

@@ -7,36 +7,43 @@ and the derivative of it, together, say that the Hessian is that of o.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gradcheck.algebra.compose import lift
+from gradcheck.algebra.compose import lift, relabel
 from gradcheck.algebra.shapes import DOTS, at_rank, leading_axes, rank_in
+from gradcheck.algebra.terms import free_alphabet
 from gradcheck.errors import UsageError
-from gradcheck.operation import Claim, Operation
+from gradcheck.operation import Claim
 from gradcheck.second_order import written
-from gradcheck.second_order.rules import second
+from gradcheck.second_order.rules import closed_second, second
+from gradcheck.second_order.verified import SecondOrder, Simplified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gradcheck.algebra.shapes import Shape
     from gradcheck.algebra.terms import Expression
+    from gradcheck.operation import Operation
 
 
-class Derivative(Operation):
+class Derivative(SecondOrder):
     """∂o/∂v as it is claimed, with its derivatives in chosen inputs.
 
     Args:
         of: A spec or a chain.
         first: The input v of the first derivative.
         names: The inputs of the second derivatives.
+        runs: Whether they are claimed in the closed form that runs, not as the product rule gives them.
 
     Raises:
         UsageError: Where a derivative that is needed is claimed nowhere.
     """
 
-    def __init__(self, of: Operation, first: str, names: tuple[str, ...]) -> None:
-        self.of, self.first, self.names = of, first, names
+    def __init__(
+        self, of: Operation, first: str, names: tuple[str, ...], *, runs: bool = False
+    ) -> None:
+        self.of, self.first, self.names, self.runs = of, first, names, runs
         expression = of.derivative(of.result, first)
         self.output = f"∂{of.result}/∂{first}"
         for name in names:
@@ -63,7 +70,52 @@ class Derivative(Operation):
         """∂²o/∂v∂name of one slice, or what the operation itself claims."""
         if output != self.output:
             return self.of.slice_derivative(output, name)
-        return second(self.of, self.first, name) if name in self.names else None
+        rule = closed_second if self.runs else second
+        return rule(self.of, self.first, name, 0) if name in self.names else None
+
+    def derivative(self, output: str, name: str, rank: int = 0) -> Expression:
+        """The same with `rank` leading axes; they stand once in front, for the result and for v."""
+        if not (self.runs and rank and output == self.output and name in self.names):
+            return super().derivative(output, name, rank)
+        ran = closed_second(self.of, self.first, name, rank)
+        start, stop = self._repeated(rank)
+        return replace(ran, output=(*ran.output[:start], *ran.output[stop:]), title=())
+
+    def _repeated(self, rank: int) -> tuple[int, int]:
+        """Which letters of ∂²o/∂v∂name are the leading axes of v, which those of o stand for here."""
+        start = len(at_rank(self.of.shapes[self.of.result], rank))
+        return start, start + (rank if self.first in self.of.dotted else 0)
+
+    def simplified(self, name: str, rank: int = 0) -> list[Simplified]:
+        """The closed form of ∂²o/∂v∂name."""
+        what = f"∂²{self.of.result}/∂{self.first}∂{name}"
+        runs = closed_second(self.of, self.first, name, rank)
+        derived = second(self.of, self.first, name)
+        claim = lift(
+            derived, self._letters(), leading_axes(rank), self.dotted, of=self.output, to=name
+        )
+        return [Simplified(what, relabel(self._in_full(claim, rank), runs.output), runs)]
+
+    def _letters(self) -> int:
+        """The number of letters of ∂o/∂v of one slice."""
+        return len(at_rank(self.shapes[self.output], 0))
+
+    def _in_full(self, claim: Expression, rank: int) -> Expression:
+        """The claim with the leading axes of v as well: a delta joins them and those of the result."""
+        start, stop = self._repeated(rank)
+        used = {s for t in claim.terms for s in (*t.letters(), *t.axes)} | set(claim.output)
+        own = tuple(s for s, _ in zip(free_alphabet(used), range(stop - start), strict=False))
+        pairs = tuple(zip(claim.output, own, strict=False))
+        axes = dict(zip(own, leading_axes(rank), strict=False))
+        terms = tuple(
+            replace(t, deltas=(*pairs, *t.deltas), axes={**t.axes, **axes}) for t in claim.terms
+        )
+        output = (*claim.output[:start], *own, *claim.output[start:])
+        return replace(claim, output=output, terms=terms, title=())
+
+    def as_it_runs(self) -> Derivative:
+        """The Hessian in the closed form that `hessian` runs."""
+        return Derivative(self.of, self.first, self.names, runs=True)
 
     def environment(self, xp: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """Everything that the operation computes, and its claimed first derivative."""

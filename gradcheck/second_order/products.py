@@ -63,17 +63,26 @@ def steps(operation: Operation, names: tuple[str, ...], rank: int) -> tuple[Step
     """
     cache: dict[Any, tuple[Step, ...]] = operation.__dict__.setdefault("_products", {})
     if (names, rank) not in cache:
-        made = (
-            _of_links(operation, names, rank)
-            if linked(operation)
-            else _whole(operation, names, rank)
-        )
+        made = derived_steps(operation, names, rank)
         simple = (Step(s.target, closed(operation, s.expression)) for s in made)
-        cache[names, rank] = _needed(tuple(simple), set(ends(operation, names).values()))
+        cache[names, rank] = needed(tuple(simple), set(ends(operation, names).values()))
     return cache[names, rank]
 
 
-def _needed(program: tuple[Step, ...], wanted: set[str]) -> tuple[Step, ...]:
+def derived_steps(operation: Operation, names: tuple[str, ...], rank: int) -> tuple[Step, ...]:
+    """The same program before any step is simplified; each target of it is that of one step.
+
+    Raises:
+        UsageError: Where a derivative that it needs is claimed nowhere.
+    """
+    cache: dict[Any, tuple[Step, ...]] = operation.__dict__.setdefault("_derived_products", {})
+    if (names, rank) not in cache:
+        make = _of_links if linked(operation) else _whole
+        cache[names, rank] = tuple(make(operation, names, rank))
+    return cache[names, rank]
+
+
+def needed(program: tuple[Step, ...], wanted: set[str]) -> tuple[Step, ...]:
     """The steps without those whose targets nobody reads."""
     needed, kept = set(wanted), []
     for step in reversed(program):
@@ -123,7 +132,12 @@ def ends(operation: Operation, names: tuple[str, ...]) -> dict[str, str]:
 
 def shapes_of(operation: Operation, rank: int) -> dict[str, Shape]:
     """The axes of each operand, of its cotangent, and of the tangents of both."""
-    own = {n: at_rank(s, rank) for n, s in operation.shapes.items()}
+    return {n: at_rank(s, rank) for n, s in slice_shapes(operation).items()}
+
+
+def slice_shapes(operation: Operation) -> dict[str, Shape]:
+    """The same as they are declared: leading axes stand as `...`."""
+    own = operation.shapes
     both = {**own, **{cotangent(operation, n): s for n, s in own.items()}}
     return {**both, **{tangent(n): s for n, s in both.items()}}
 

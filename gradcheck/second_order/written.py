@@ -71,9 +71,7 @@ def run(expression: Expression, operands: Operands, xp: Any) -> Any:
     """
     single = operands.single()
     total: Any = None
-    for term in expression.terms:
-        if not term.coefficient:
-            continue
+    for term in _einsums(expression, operands, single):
         part = _term(term, expression.output, operands, xp, single)
         total = part if total is None else total + part
     return _zeros(expression, operands, xp, single) if total is None else total
@@ -88,23 +86,64 @@ def _extent(axis: str, operands: Operands, single: set[str]) -> Any:
     return 1 if axis in single else operands.extent(axis.removeprefix("#"))
 
 
-def _term(
-    term: Term, output: tuple[str, ...], operands: Operands, xp: Any, single: set[str]
-) -> Any:
-    term = eliminate_deltas(resolve_broadcast(term, dict(operands.shapes), single), output)
-    term = merge_factors(term)
-    tensors = [f for f in term.factors if any(s is not None for s in f.letters)]
+@dataclass(frozen=True)
+class _Einsum:
+    """A term as one einsum.
+
+    Attributes:
+        term: Without the deltas that could be eliminated.
+        tensors: The factors with letters.
+        numbers: Those without.
+        carried: The free letters that no operand has.
+        ones: Whether ones carry them, or stand alone.
+        equation: Over the tensors, the deltas and the ones.
+    """
+
+    term: Term
+    tensors: tuple[Factor, ...]
+    numbers: tuple[Factor, ...]
+    carried: tuple[str, ...]
+    ones: bool
+    equation: str
+
+
+def _einsums(expression: Expression, operands: Operands, single: set[str]) -> tuple[_Einsum, ...]:
+    """The terms that are not zero; kept with the expression, since forwards are run many times."""
+    kept: dict[Any, tuple[_Einsum, ...]] = expression.__dict__.setdefault("_einsums", {})
+    key = (frozenset(single), tuple(operands.shapes.items()))
+    if key not in kept:
+        shapes, output = dict(operands.shapes), expression.output
+        terms = (t for t in expression.terms if t.coefficient)
+        kept[key] = tuple(_einsum(t, output, shapes, single) for t in terms)
+    return kept[key]
+
+
+def _einsum(
+    term: Term, output: tuple[str, ...], shapes: dict[str, Shape], single: set[str]
+) -> _Einsum:
+    term = merge_factors(eliminate_deltas(resolve_broadcast(term, shapes, single), output))
+    tensors = tuple(f for f in term.factors if any(s is not None for s in f.letters))
+    numbers = tuple(f for f in term.factors if f not in tensors)
     groups = [[s for s in f.letters if s is not None] for f in tensors]
-    arrays = [_operand(f, operands, xp) for f in tensors]
-    for pair in term.deltas:
-        groups.append(list(pair))
-        arrays.append(xp.eye(_extent(term.axes[pair[0]], operands, single)))
-    carried = [s for s in output if not any(s in g for g in groups)]
-    if carried or not groups:
-        groups.append(carried)
-        arrays.append(xp.ones(tuple(_extent(term.axes[s], operands, single) for s in carried)))
-    core = xp.einsum(_equation(groups, output), *arrays)
-    for factor in (f for f in term.factors if f not in tensors):
+    groups += [list(pair) for pair in term.deltas]
+    carried = tuple(s for s in output if not any(s in g for g in groups))
+    ones = bool(carried) or not groups
+    if ones:
+        groups.append(list(carried))
+    return _Einsum(term, tensors, numbers, carried, ones, _equation(groups, output))
+
+
+def _term(
+    written: _Einsum, output: tuple[str, ...], operands: Operands, xp: Any, single: set[str]
+) -> Any:
+    term = written.term
+    arrays = [_operand(f, operands, xp) for f in written.tensors]
+    arrays += [xp.eye(_extent(term.axes[a], operands, single)) for a, _ in term.deltas]
+    if written.ones:
+        sizes = (_extent(term.axes[s], operands, single) for s in written.carried)
+        arrays.append(xp.ones(tuple(sizes)))
+    core = xp.einsum(written.equation, *arrays)
+    for factor in written.numbers:
         core = core * _operand(factor, operands, xp)
     return _scaled(core, term, output, operands, xp, single)
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _FIRST = (2, 3, 4, 5, 6, 7, 8, 9)
 _SEARCHED = 9
+_EQUAL = 2
 _MOST_VALUES = 6
 _MOST_ENTRIES = 100_000
 _SAMPLED = ("one_hot", "labels", "integers", "mask")
@@ -81,8 +82,9 @@ def named_axes(operation: Operation) -> tuple[str, ...]:
 
 
 def cases(operation: Operation) -> Iterator[Case]:
-    """Two assignments of pairwise distinct sizes ≥ 2, then each axis at size 1.
+    """Two assignments of pairwise distinct sizes ≥ 2, then each axis at size 1, and all axes equal.
 
+    A forward may take a square array for its transpose, which distinct sizes do not show.
     Leading axes are none in the first and two in the second; `#n` is n in the first, then 1.
     """
     axes = named_axes(operation)
@@ -159,13 +161,17 @@ def _searched(axes: tuple[str, ...]) -> Iterator[dict[str, int]]:
 def _edges(
     operation: Operation, axes: tuple[str, ...], params: dict[str, Any], broadcast: tuple[str, ...]
 ) -> Iterator[Case]:
-    for axis in axes:
-        sizes = dict(zip(axes, _FIRST, strict=False))
-        sizes[axis] = 1
-        if len(axes) > len(_FIRST) or not affordable(operation, sizes):
-            continue
-        if allowed(operation, sizes, params):
+    for sizes in _edge_sizes(axes):
+        if affordable(operation, sizes) and allowed(operation, sizes, params):
             yield Case({**sizes, **{f"#{a}": sizes[a] for a in broadcast}}, params, edge=True)
+
+
+def _edge_sizes(axes: tuple[str, ...]) -> Iterator[dict[str, int]]:
+    if len(axes) <= len(_FIRST):
+        for axis in axes:
+            yield {**dict(zip(axes, _FIRST, strict=False)), axis: 1}
+    if len(axes) > 1:
+        yield dict.fromkeys(axes, _EQUAL)
 
 
 def affordable(operation: Operation, sizes: Mapping[str, int]) -> bool:

@@ -83,7 +83,8 @@ def exact(
         operation: A spec or a chain.
         claim: One of its claims.
         seed: Of primes, residues and samples.
-        sizes: The sizes to try; by default two assignments of distinct sizes, and edges of size 1.
+        sizes: The sizes to try; by default two assignments of distinct sizes, then each axis at size 1,
+            and all sizes equal.
         settings: The pool of primes and the number of lanes.
 
     Returns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gradcheck.algebra.canonical.decide import vanishes, with_relations
@@ -19,7 +20,7 @@ from gradcheck.oracles.symbolic.run import Run
 from gradcheck.oracles.symbolic.statement import has_branches, statement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gradcheck.algebra.canonical.forms import Form
     from gradcheck.algebra.terms import Expression
@@ -94,22 +95,47 @@ def equal(operation: Operation, first: Expression, second: Expression, rank: int
     Raises:
         SpecError: Where the output letters differ.
     """
-    if first.output != second.output:
-        ours, theirs = "".join(first.output), "".join(second.output)
-        raise SpecError(
-            f"an expression with the letters {ours} is compared with one with {theirs}",
-            hint="write both with the same output letters in the same order",
-        )
+    (found,) = equal_pairs(operation, [(first, second)], rank)
+    return found
 
-    def decide() -> Finding:
-        found = [
-            _expressions(Run(operation, c), first, second)
-            for c in cases(operation)
-            if c.rank == rank
-        ]
-        return _all(operation, found, None)
 
-    return guarded(decide)
+def equal_pairs(
+    operation: Operation, pairs: Sequence[tuple[Expression, Expression]], rank: int = 0
+) -> list[Finding]:
+    """The same of several pairs, for which the forward is run once.
+
+    Raises:
+        SpecError: Where the output letters of a pair differ.
+    """
+    for first, second in pairs:
+        if first.output != second.output:
+            ours, theirs = "".join(first.output), "".join(second.output)
+            raise SpecError(
+                f"an expression with the letters {ours} is compared with one with {theirs}",
+                hint="write both with the same output letters in the same order",
+            )
+    runs: list[Run] = []
+
+    def start() -> Finding:
+        runs.extend(Run(operation, c) for c in cases(operation) if c.rank == rank)
+        return Finding("proved")
+
+    started = guarded(start)
+    if started.verdict != "proved":
+        return [started for _ in pairs]
+    return [guarded(partial(_pair, operation, runs, *pair)) for pair in pairs]
+
+
+def _pair(
+    operation: Operation, runs: Sequence[Run], first: Expression, second: Expression
+) -> Finding:
+    """Two expressions in every case; what other pairs asked of a point is forgotten."""
+    counts = [len(run.xp.asked) for run in runs]
+    try:
+        return _all(operation, [_expressions(run, first, second) for run in runs], None)
+    finally:
+        for run, count in zip(runs, counts, strict=True):
+            del run.xp.asked[count:]
 
 
 def guarded(decide: Callable[[], Finding]) -> Finding:
