@@ -475,3 +475,17 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingBackend, match=r'pip install "gradcheck\[plot\]"'):
         check.plot()
+
+
+def test_what_is_wrong_at_equal_sizes_only_is_said_so():
+    """A square array taken for its transpose: distinct sizes do not show it."""
+
+    def forward(xp, x):  # noqa: ARG001
+        return x * x if x.shape[0] != x.shape[1] else x * x.T
+
+    claim = 2 * einsum("pq,pr,qs->pqrs", "x", delta, delta)
+    squared = Spec(forward, inputs={"x": real("m n")}, output={"y": "m n"}, jacobian={"x": claim})
+    (check,) = verify(squared, oracles="exact").checks
+    assert check.verdict == "refuted"
+    assert check.diagnosis["kind"] == "special-values-only"
+    assert check.diagnosis["message"] == "wrong where m = n only"

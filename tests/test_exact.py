@@ -74,6 +74,7 @@ def test_sizes_are_pairwise_distinct_and_edges_follow():
         {"m": 1, "n": 3, "o": 4},
         {"m": 2, "n": 1, "o": 4},
         {"m": 2, "n": 3, "o": 1},
+        {"m": 2, "n": 2, "o": 2},
     ]
 
 

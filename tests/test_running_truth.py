@@ -388,3 +388,20 @@ def test_dual_space_takes_the_side():
     space = DualNamespace("float64", side=-1)
     x = space.variable(np.array([0.0]))
     assert space.abs(x).tangent.value.tolist() == [[1.0]]  # |0 - h| rises as h does
+
+
+def test_a_kink_is_one_in_half_precision_too_where_errors_are_larger_than_its_step():
+    """The errors of e³ − e³ hide a step of a quarter at relu's tie; the tie is one all the same."""
+
+    def forward(xp, x, c):
+        return xp.maximum(x, 0) / 4 + x * (xp.exp(c) - xp.exp(c))
+
+    arrays = [np.zeros(1), np.full(1, 3.0)]
+    found = derivative(forward, arrays, 0, "bfloat16")
+    assert found.error.max() > 0.25
+    assert found.kinks == 1
+    low, high = found.chosen
+    assert low[0, 0] <= 0
+    assert high[0, 0] >= 0.25
+    smooth = derivative(lambda xp, x, c: x * (xp.exp(c) - xp.exp(c)), arrays, 0, "bfloat16")
+    assert smooth.kinks == 0

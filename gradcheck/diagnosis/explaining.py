@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from gradcheck.checking.problem import Problem
 from gradcheck.checking.search import Example
 from gradcheck.diagnosis.model import blank
+from gradcheck.diagnosis.points import generic_at
 from gradcheck.diagnosis.spec import diagnose
+from gradcheck.errors import GradcheckError
 
 if TYPE_CHECKING:
     from gradcheck.operation import Claim, Operation
@@ -47,7 +50,26 @@ def _special(operation: Operation, claim: Claim, found: Counterexample) -> dict[
             "kind": "low-precision-only",
             "message": f"right in float64, wrong in {found.dtype}: digits are lost on the way",
         }
-    return known | {"kind": "special-values-only", "message": f"wrong {_specialities(found)} only"}
+    special = _special_sizes(operation, claim, found) or _specialities(found)
+    return known | {"kind": "special-values-only", "message": f"wrong {special} only"}
+
+
+def _special_sizes(operation: Operation, claim: Claim, found: Counterexample) -> str:
+    """`where m = n`, if the claim is wrong at any values of these sizes; "" if it is not."""
+    point = generic_at(operation, found.sizes)
+    if point is None:
+        return ""
+    try:
+        at = Problem(operation, claim, "float64").evaluate(point)
+    except GradcheckError:
+        return ""
+    if at.trouble or at.truth is None or np.all(np.abs(at.claim - at.truth.value) <= at.tolerance):
+        return ""
+    named = {a: n for a, n in found.sizes.items() if not a.startswith(("#", "..."))}
+    ones = [f"{a} = 1" for a, size in named.items() if size == 1]
+    pairs = itertools.combinations(named, 2)
+    equal = [f"{a} = {b}" for a, b in pairs if named[a] == named[b] != 1]
+    return f"where {' or '.join([*ones, *equal])}" if ones or equal else ""
 
 
 def _in(found: Counterexample) -> str:

@@ -63,6 +63,11 @@ def generic_points(operation: Ground, count: int = 2, seed: int = 0) -> list[Exa
     return found
 
 
+def generic_at(operation: Ground, sizes: Mapping[str, int], seed: int = 0) -> Example | None:
+    """A generic point of given sizes; None where a condition or a user's strategy does not allow it."""
+    return _at(operation, sizes, 0, np.random.default_rng(seed))
+
+
 def _choices(operation: Ground) -> list[Any]:
     return [p for p in operation.params.values() if p.kind != "number"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.errors import UsageError
-from gradcheck.running.balls import quiet
+from gradcheck.running.balls import ErrorArray, quiet
 from gradcheck.running.decision import Decision
 from gradcheck.running.dual import Dual, DualNamespace
 from gradcheck.running.error import ErrorNamespace
@@ -118,6 +118,24 @@ def _ends(run: _Run) -> Ball:
     return low, np.where(known, run.value + run.error, np.inf)
 
 
+def _differ(ahead: _Run, behind: _Run) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.abs(ahead.value - behind.value) > ahead.error + behind.error
+    return found
+
+
+def _apart_in_doubles(
+    fn: Callable[..., Any], arrays: Sequence[Any], wrt: int, output: int
+) -> NDArray[np.bool_]:
+    """Where the one-sided derivatives differ by more than the errors of float64.
+
+    Whether a point is a kink does not depend on who computes there: errors of a few bits, as in half
+    precision, may be larger than the step and hide it.
+    """
+    exact = [a.value if isinstance(a, ErrorArray) else a for a in arrays]
+    ahead, behind = (_run(fn, exact, wrt, "float64", output, side) for side in (1, -1))
+    return _differ(ahead, behind)
+
+
 @quiet
 def derivative(
     fn: Callable[..., Any],
@@ -153,7 +171,9 @@ def derivative(
         lower, upper = np.minimum(lower, low), np.maximum(upper, high)
         # A jump may show on one side only: then the other side's zero is no derivative either.
         error = np.where(np.isinf(behind.error), np.inf, error)
-        apart = np.abs(ahead.value - behind.value) > ahead.error + behind.error
+        apart = _differ(ahead, behind)
+        if np.any((ahead.value != behind.value) & ~apart):
+            apart = apart | _apart_in_doubles(fn, arrays, wrt, output)
         if apart.any():
             chosen = _ends(_run(fn, arrays, wrt, dtype, output, 1, every=True))
     log = ahead.space.branches
