@@ -130,7 +130,7 @@ def test_each_closed_form_that_runs_is_proved_and_the_report_says_so():
         assert "and as it runs (closed form after" in " ".join(str(report).split())
 
 
-def test_other_oracles_speak_of_the_product_rule_only():
+def test_frameworks_compare_what_runs_and_exact_what_the_product_rule_gives():
     operation = load("softmax") >> load("cross_entropy")
     report = verify(
         operation.second_order("z"), oracles=("symbolic", "exact", "jax"), profile="quick"
@@ -139,7 +139,7 @@ def test_other_oracles_speak_of_the_product_rule_only():
     assert forms == {
         "symbolic": f"{RULE}, and as it runs ({CLOSED})",
         "exact": RULE,
-        "jax": RULE,
+        "jax": CLOSED,
     }
     rest = {c.form for c in report.checks if c.input == "L, z"}
     assert rest == {"as composed by the chain rule"}
@@ -216,13 +216,13 @@ def test_a_broken_simplification_is_refuted_by_name(monkeypatch, slip):
     )
 
 
-def test_a_broken_simplification_fails_though_every_other_oracle_agrees(monkeypatch):
+def test_a_broken_simplification_fails_where_what_runs_is_looked_at(monkeypatch):
     right = rules.closed
     monkeypatch.setattr(rules, "closed", lambda o, e: _doubled(right(o, e)))
     operation = (load("softmax") >> load("cross_entropy")).second_order("z")
     report = verify(operation, oracles=("symbolic", "exact", "jax"), wrt="z", profile="quick")
     verdicts = {c.oracle: str(c.verdict) for c in report.checks if c.input == "z"}
-    assert verdicts == {"symbolic": "refuted", "exact": "identity", "jax": "agrees"}
+    assert verdicts == {"symbolic": "refuted", "exact": "identity", "jax": "refuted"}
     assert not report.ok
 
 
@@ -382,7 +382,7 @@ def test_frameworks_judge_a_product_too():
     )
     assert report.ok
     assert {str(c.verdict) for c in report.checks} == {"agrees"}
-    assert {c.form for c in report.checks if c.input == "z"} == {STEP_BY_STEP}
+    assert {c.form for c in report.checks if c.input == "z"} == {CLOSED}
 
 
 def test_a_product_through_residuals():

@@ -2,8 +2,7 @@
 
 Of a chain nobody wrote the derivative. What its `gradient` runs is the closed form of the composed
 rule, with powers cancelled and the relations of domains used; that is what is compared with oracles, and
-the symbolic oracle proves it equal to the composed rule. Of a second derivative oracles see the product
-rule as it comes, and the symbolic oracle proves it equal to each closed form that runs.
+the symbolic oracle proves it equal to the composed rule. So it is with what the product rule gives.
 """
 
 from __future__ import annotations
@@ -37,8 +36,16 @@ def stated(operation: Operation, claim: Claim) -> str:
     return COMPOSED if hasattr(operation.of, "nodes") else WRITTEN
 
 
-def closed_form(operation: Operation, expression: Expression) -> Expression:
+def is_second(operation: Operation, claim: Claim) -> bool:
+    """Whether a claim is what the product rule gives."""
+    return isinstance(operation, SecondOrder) and claim.output == operation.output
+
+
+def closed_form(operation: Operation, claim: Claim, rank: int) -> Expression:
     """The closed form by what holds on the operation's domains, as programs compute it."""
+    if isinstance(operation, SecondOrder) and claim.output == operation.output:
+        return operation.as_it_runs().derivative(claim.output, claim.input, rank)
+    expression = operation.derivative(claim.output, claim.input, rank)
     relations = tuple(operation.row_relations().values())
     return replace(expression, relations=relations or expression.relations).simplify()
 

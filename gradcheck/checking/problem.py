@@ -12,7 +12,7 @@ import numpy as np
 
 from gradcheck import backends, running
 from gradcheck.algebra.shapes import at_rank, rank_in
-from gradcheck.checking.forms import closed_form, in_words, relied_on, stated
+from gradcheck.checking.forms import closed_form, in_words, is_second, relied_on, stated
 from gradcheck.errors import SpecError, UnsupportedOperation
 from gradcheck.evaluation import Block, blocks, dense, output_shape
 from gradcheck.oracles import Question
@@ -75,34 +75,39 @@ class Problem:
         self.output_index = operation.output_names.index(claim.output)
 
     def expression(self, example: Example) -> Expression:
-        """What is evaluated at the example: the claim as written, of a chain the closed form that runs.
+        """What is evaluated at the example: the claim as written, or the closed form that runs of it.
 
         The closed form rests on relations such as Σ_q y[p,q] = 1, which rows without entries break.
         """
-        composed = self._composed(rank_in(example.sizes))
-        if self.claim.form != "chain" or (0 in example.sizes.values() and self.relations):
-            return composed
-        return self._closed(rank_in(example.sizes))
+        rank = rank_in(example.sizes)
+        if not self._simplified or (0 in example.sizes.values() and self.relations):
+            return self._composed(rank)
+        return self._closed(rank)
+
+    @cached_property
+    def _simplified(self) -> bool:
+        """Whether users run a closed form: of a chain, and of what the product rule gives."""
+        return self.claim.form == "chain" or is_second(self.operation, self.claim)
 
     def _composed(self, rank: int) -> Expression:
         return self.operation.derivative(self.claim.output, self.claim.input, rank)
 
     def _closed(self, rank: int) -> Expression:
         if rank not in self._forms:
-            self._forms[rank] = closed_form(self.operation, self._composed(rank))
+            self._forms[rank] = closed_form(self.operation, self.claim, rank)
         return self._forms[rank]
 
     @cached_property
     def relations(self) -> tuple[Relation, ...]:
-        """Those on which the closed form of a chain rests."""
-        if self.claim.form != "chain":
+        """Those on which the closed form rests."""
+        if not self._simplified:
             return ()
         return relied_on(self.operation, self._closed(0))
 
     @cached_property
     def form(self) -> str:
         """Which form is evaluated, in words: "closed form after cancelling powers and Σ_q y[p,q] = 1"."""
-        if self.claim.form == "chain":
+        if self._simplified:
             return in_words(self._closed(0))
         return stated(self.operation, self.claim)
 

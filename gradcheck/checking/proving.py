@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcheck.checking import search
 from gradcheck.checking.counterexample import entry_text, heat, snippet
-from gradcheck.checking.forms import as_it_runs, closed_form, in_words, stated
+from gradcheck.checking.forms import as_it_runs, closed_form, in_words, is_second, stated
 from gradcheck.checking.patterns import pattern_at
 from gradcheck.checking.problem import Problem
 from gradcheck.errors import GradcheckError
@@ -62,16 +62,16 @@ def _confirm(
     check.false_accept = finding.bound
     if claim.form == "chain":
         _tie(operation, claim, check)
-    elif isinstance(operation, SecondOrder) and claim.output == operation.output:
+    elif isinstance(operation, SecondOrder) and is_second(operation, claim):
         _tie_second(planned, operation, claim, check)
 
 
 def _tie(operation: Operation, claim: Claim, check: Check) -> None:
     """What is proved of the composed rule of a chain holds for what runs if the two are equal."""
-    composed = operation.derivative(claim.output, claim.input)
-    closed = closed_form(operation, composed)
     if check.verdict is not Verdict.PROVED:
         return
+    composed = operation.derivative(claim.output, claim.input)
+    closed = closed_form(operation, claim, rank=0)
     found = equal(operation, composed, closed)
     if found.verdict == "proved":
         check.form = in_words(closed)
