@@ -120,14 +120,16 @@ def _judge(
     truth = evaluated.truth
     if truth is None:
         return wrong, none, none
-    low, high = truth.lower - evaluated.bound, truth.upper + evaluated.bound
+    # Of a bound that is no number nothing is known: it excludes nothing.
+    own = np.where(np.isnan(evaluated.bound), np.inf, evaluated.bound)
+    low, high = truth.lower - own, truth.upper + own
     kinks = truth.kinked
     claim_fits = (claim >= low) & (claim <= high)
     if truth.chosen is not None:
         # At a kink of the whole, a chain rule that takes 0 for the derivative of relu at 0 need not
         # stay between the one-sided derivatives: a product of elements is any element of the product.
         lowest, highest = truth.chosen
-        by_choice = (claim >= lowest - evaluated.bound) & (claim <= highest + evaluated.bound)
+        by_choice = (claim >= lowest - own) & (claim <= highest + own)
         kinks = kinks | (wrong & by_choice)
         claim_fits = claim_fits | by_choice
     oracle_fits = (oracle >= truth.lower - truth.error) & (oracle <= truth.upper + truth.error)
