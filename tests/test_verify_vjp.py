@@ -408,3 +408,33 @@ def test_at_a_kink_what_some_choice_at_each_tie_gives_is_accepted():
             rule(wrong), of=forward, inputs={"x": real("n")}, oracles=["torch"], data=data
         )
         assert report.exit_code == 1, wrong
+
+
+def test_where_the_rules_own_framework_refuses_the_forward_nothing_is_held_against_the_rule():
+    """NumPy may find a tiny pivot where torch finds none: there the forward is not defined in torch."""
+    import torch
+
+    singular = np.array([[1.0, 1.0], [1.0, 1.0]])
+
+    def forward(xp, a):
+        if hasattr(a, "requires_grad") and not float(xp.sum(a)) - 4.0:
+            raise np.linalg.LinAlgError("no pivot")
+        return a * a
+
+    def rule(v, a):
+        if not float(a.sum()) - 4.0:
+            raise torch.linalg.LinAlgError("no pivot")
+        return 2 * a * v
+
+    given = {"of": forward, "inputs": {"a": real("n n")}, "backend": "torch", "oracles": "autograd"}
+    (check,) = verify_vjp(rule, data={"a": singular}, **given).checks
+    assert check.verdict == "undecided"
+    assert "the forward raises" in check.reason
+    (check,) = verify_vjp(rule, data={"a": singular + 1}, **given).checks
+    assert check.verdict == "agrees"
+
+    def broken(v, a):
+        raise torch.linalg.LinAlgError("no pivot")
+
+    (check,) = verify_vjp(broken, data={"a": singular + 1}, **given).checks
+    assert check.verdict == "error"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck import backends
 from gradcheck.algebra.shapes import concrete_shape
 from gradcheck.checking import search
 from gradcheck.checking.problem import Evaluated
@@ -153,7 +154,7 @@ class Bench:
             if not rows or not sum(example.inputs[n].size for n in self.rule.differentiable):
                 return self._empty(point)
             if not point.large:
-                self._claim(point)
+                self._try_claim(point)
         return point
 
     def _values(self, point: Point) -> str:
@@ -208,6 +209,30 @@ class Bench:
                 )
                 return [Fault("forward", "", text)]
         return []
+
+    def _try_claim(self, point: Point) -> None:
+        """The Jacobians, unless the rule's framework cannot even evaluate the forward at these numbers."""
+        try:
+            self._claim(point)
+        except Exception as error:
+            if not _is_numeric(error) or not self._refused(point.example):
+                raise
+            point.trouble = f"the forward raises {type(error).__name__} in {self.rule.framework}"
+
+    def _refused(self, example: Example) -> bool:
+        """Whether the forward raises in the rule's framework: its pivots may be 0 where NumPy's are not."""
+        forward = self.reference.forward
+        if forward is None or self.rule.framework == "numpy":
+            return False
+        backend = backends.get(self.rule.framework)
+        arrays = [example.inputs[n] for n in self.reference.inputs]
+        try:
+            backend.apply(
+                lambda xp, *a: forward(xp, *a, **example.params), arrays, self.dtype, self.device
+            )
+        except Exception as error:  # noqa: BLE001  a framework may refuse in its own way
+            return _is_numeric(error)
+        return False
 
     def _claim(self, point: Point) -> None:
         example, shapes = point.example, [o.shape for o in point.outputs]
