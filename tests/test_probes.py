@@ -193,6 +193,61 @@ def test_the_contract_is_looked_at_in_large_shapes_too(rule: Any, kind: str, tex
     assert (check.counterexample.fault or "").startswith(text)
 
 
+@pytest.mark.parametrize(
+    ("rule", "kind", "text"),
+    [
+        (cubed, "linearity", "the rule is not linear in the tangent: for −4 times a tangent out["),
+        (writes, "mutation", "the rule writes into x at [3]: "),
+        (by_memory, "layout", "a non-contiguous tangent gives out["),
+        (Accumulates(), "repeat", "the second call with the same arrays gives out["),
+        (lambda t, x: 2 * t + 1, "linearity", "a tangent of zeros gives out[0] the tangent 1 instead"),
+    ],
+    ids=["cubed", "writes", "memory", "state", "offset"],
+)  # fmt: skip
+def test_the_contract_of_a_jvp_is_looked_at_in_large_shapes(
+    rule: Any, kind: str, text: str
+) -> None:
+    data = {"x": points(3000)}
+    (check,) = verify_jvp(rule, of=double, inputs=X, data=data, oracles="torch").checks
+    assert check.verdict is Verdict.REFUTED
+    assert (check.diagnosis or {})["kind"] == kind
+    assert check.counterexample is not None
+    assert (check.counterexample.fault or "").startswith(text)
+
+
+class WrongOnce:
+    """Right but for one call."""
+
+    def __init__(self, call: int) -> None:
+        self.calls, self.call = 0, call
+
+    def __call__(self, v: Any, x: Any) -> Any:
+        self.calls += 1
+        return 2 * v + (v if self.calls == self.call else 0)
+
+
+@pytest.mark.parametrize("call", [2, 3, 4])
+@pytest.mark.parametrize("verify", [verify_vjp, verify_jvp])
+def test_a_rule_that_is_wrong_once_keeps_a_state(verify: Any, call: int) -> None:
+    (check,) = verify(
+        WrongOnce(call), of=double, inputs=X, data={"x": points(3000)}, oracles="torch"
+    ).checks
+    assert check.verdict is Verdict.REFUTED
+    assert (check.diagnosis or {})["kind"] == "repeat"
+    assert "keeps a state of its own" in (check.counterexample.fault or "")
+
+
+def test_a_wrong_rule_that_is_not_linear_either_is_told_so() -> None:
+    (check,) = verify_vjp(
+        lambda v, x: 3 * v + 0.01 * v * v,
+        of=double,
+        inputs=X,
+        data={"x": points(3000)},
+        oracles="jax",
+    ).checks
+    assert (check.diagnosis or {})["kind"] == "linearity"
+
+
 def centred(xp: Any, z: Any) -> Any:
     return z * z - xp.mean(z)
 

@@ -1,14 +1,15 @@
 """The rule's own contract at a large shape: a handful of calls, no array but gradients.
 
-One call with zeros tells structure and what ignores the cotangent. One more, with −4 times the first
-probe's cotangent in other memory, tells at once whether the rule is linear, repeats itself and reads
-strides: where its gradient is −4 times the first, all three hold for that cotangent. Only where it is
-not are they asked one by one.
+One call with zeros tells structure and what ignores the vector. After the first probe the arguments must be
+as they were. The second probe asks for −4 times its vector in memory that is not contiguous: where a quarter
+of the result is what it should be, the rule is linear, keeps no state and reads strides, at least for these
+vectors. Only where a probe is off are these asked one by one, at the entry that is.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +17,19 @@ import numpy as np
 from gradcheck.layers.claimed import names_of
 from gradcheck.layers.faults import Fault, structure
 from gradcheck.layers.layouts import strided
-from gradcheck.layers.tiles import compared, largest
+from gradcheck.layers.tiles import changed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gradcheck.checking.search import Example
     from gradcheck.layers.bench import Bench, Point
-    from gradcheck.layers.probes import Prober
+    from gradcheck.layers.calling import Caller
 
     Floats = np.ndarray[Any, np.dtype[Any]]
 
-# A power of two: no rounding of its own. Signs alone would not tell v³ from v.
-_SCALE = -4.0
+# A power of two: no rounding of its own.
+SCALE = -4.0
 
 
 def with_zeros(bench: Bench, point: Point, name: str) -> tuple[Fault | None, float]:
@@ -59,118 +63,153 @@ def _nonzero(raw: Any, name: str, what: str) -> Fault | None:
     given = "cotangent" if what == "gradient" else "tangent"
     return Fault(
         "linearity", name,
-        f"a {given} of zeros gives {_at(name, place)} the {what} {float(found[place]):.6g} instead of 0: "
+        f"a {given} of zeros gives {label(name, place)} the {what} {float(found[place]):.6g} instead of 0: "
         f"the rule ignores the {given}, or adds to it; it must be linear in it",
     )  # fmt: skip
 
 
-def contract(prober: Prober) -> tuple[Fault | None, Floats]:
-    """Linearity, a second call, a strided cotangent and arguments left alone, at the first probe.
-
-    Returns:
-        What is broken, and the gradient of the first probe.
-    """
-    signs = prober.signs(0)
-    given = prober.given(signs)
-    first = np.array(prober.pulled(given))
-    written = _written(prober, given, signs)
-    if written is not None:
-        return written, first
-    scaled = [_SCALE * s.astype(np.float32) for s in signs]
-    odd = prober.pulled(_odd(prober, scaled)[1])
-    if _apart(prober, odd, first, _SCALE) is None:
-        return None, first
-    del odd
-    return _which(prober, signs, scaled, first), first
+def fresh(caller: Caller, vector: Floats) -> Any:
+    """Signs as an array of the rule's framework, of its own memory."""
+    return caller.backend.asarray_like(
+        caller.backend.asarray(vector.astype(np.float32), caller.dtype, caller.device)
+    )
 
 
-def _odd(prober: Prober, vectors: list[Floats]) -> tuple[str, list[Any]]:
-    """The cotangents in memory that is not contiguous, where the framework has such."""
-    pairs = [strided(prober.bench.caller, vector) for vector in vectors]
-    return pairs[0][0], [odd for _, odd in pairs]
+def scaled(vector: Floats) -> Floats:
+    """A multiple that tells v³ from v."""
+    found: Floats = np.multiply(vector, np.float32(SCALE))
+    return found
 
 
-def _apart(prober: Prober, found: Floats, first: Floats, scale: float) -> tuple[int, ...] | None:
-    """The entry furthest from `scale` times the first gradient, beyond what rounding explains."""
-    wanted = first if scale == 1 else first * first.dtype.type(scale)
-    with np.errstate(all="ignore"):
-        limits = 2 * abs(scale) * prober.screen(largest(first))
-        gaps = compared(found, wanted, limits, 1)
-    if not gaps.suspects:
+def odd(caller: Caller, vectors: Sequence[Floats]) -> tuple[str, list[Any]]:
+    """Multiples in memory with gaps, where the rule's framework has such."""
+    pairs = [_gapped(caller, v) or strided(caller, scaled(v)) for v in vectors]
+    return pairs[0][0], [array for _, array in pairs]
+
+
+def _gapped(caller: Caller, vector: Floats) -> tuple[str, Any] | None:
+    """In NumPy at once, without another array of the size."""
+    if caller.rule.framework not in ("numpy", "autograd") or not vector.ndim:
         return None
-    place = tuple(int(i) for i in np.unravel_index(gaps.suspects[0], first.shape))
-    limit = float(limits.reshape(-1)[gaps.suspects[0] // max(first.shape[-1:], default=1)])
-    # Both may be off by the derived bound of that entry.
-    bound = max(limit, 2 * abs(scale) * prober.admissible(place))
-    return place if gaps.beyond > bound or not np.isfinite(gaps.beyond) else None
+    wide = np.zeros((*vector.shape[:-1], 2 * vector.shape[-1]), caller.dtype)
+    np.multiply(vector, wide.dtype.type(SCALE), out=wide[..., ::2])
+    return "a non-contiguous", wide[..., ::2]
 
 
-def _which(
-    prober: Prober, signs: list[Floats], scaled: list[Floats], first: Floats
+def unscaled(found: Floats) -> Floats:
+    """What a linear rule would give for the vector itself."""
+    return np.asarray(found * found.dtype.type(1 / SCALE))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a result that is off, and how to ask for it again.
+
+    Attributes:
+        label: How messages call it: `x[3,4]`.
+        input: The input that a fault concerns.
+        given: "cotangent" or "tangent".
+        what: "gradient" or "result".
+        exact: What it should be.
+        bound: How far a right rule may be off.
+        asked: The entry as the rule has it for the vector ("plain"), for its multiple ("scaled"), and for
+            that in other memory ("odd").
+        memory: What is odd about that.
+    """
+
+    label: str
+    input: str
+    given: str
+    what: str
+    exact: float
+    bound: float
+    asked: Callable[[str], float]
+    memory: str
+
+
+def broken(entry: Entry) -> Fault | None:
+    """Which part of the contract explains that an entry is off; None where the derivative is wrong."""
+    first = entry.asked("plain")
+    off = not abs(first - entry.exact) <= entry.bound
+    # Where the plain call is off too, all that is asked is whether the others are off likewise.
+    right, limit = (first, 2 * entry.bound) if off else (entry.exact, entry.bound)
+
+    def differs(value: float) -> bool:
+        return not (abs(value - right) <= limit or np.array_equal(value, right, equal_nan=True))
+
+    again = entry.asked("plain")
+    if differs(again):
+        return _repeat(entry, again, first)
+    plain = entry.asked("scaled")
+    if differs(plain / SCALE):
+        return _linear(entry, plain, first)
+    odd = entry.asked("odd")
+    if differs(odd / SCALE):
+        return _layout(entry, odd, plain)
+    # It was off, and no call shows it again.
+    return None if off else _unsteady(entry)
+
+
+def _repeat(entry: Entry, again: float, first: float) -> Fault:
+    return Fault(
+        "repeat", entry.input,
+        f"the second call with the same arrays gives {entry.label} = {again:.6g} where the first gave "
+        f"{first:.6g}: the rule keeps a state of its own, or changes one that it shares",
+    )  # fmt: skip
+
+
+def _unsteady(entry: Entry) -> Fault:
+    return Fault(
+        "repeat", entry.input,
+        f"{entry.label} was off in one of several calls with the same arrays, and is {entry.exact:.6g} in "
+        "the others: the rule keeps a state of its own, or changes one that it shares",
+    )  # fmt: skip
+
+
+def _linear(entry: Entry, found: float, first: float) -> Fault:
+    return Fault(
+        "linearity", entry.input,
+        f"the rule is not linear in the {entry.given}: for −4 times a {entry.given} {entry.label} is "
+        f"{found:.6g}, and −4 times its {entry.what} is {SCALE * first:.6g}",
+    )  # fmt: skip
+
+
+def _layout(entry: Entry, odd: float, plain: float) -> Fault:
+    return Fault(
+        "layout", entry.input,
+        f"{entry.memory} {entry.given} gives {entry.label} = {odd:.6g}, an equal contiguous one "
+        f"{plain:.6g}: the rule reads the memory of the {entry.given} without its strides",
+    )  # fmt: skip
+
+
+def written(
+    bench: Bench, arrays: dict[str, Any], example: Example, vectors: list[tuple[str, Any, Floats]]
 ) -> Fault | None:
-    """Which part of the contract is broken: asked one by one."""
-    again = prober.claim(signs)
-    place = _apart(prober, again, first, 1)
-    if place is not None:
-        return _repeat(prober.name, place, again, first)
-    plain = prober.pulled([prober.bench.caller.array(s) for s in scaled])
-    place = _apart(prober, plain, first, _SCALE)
-    if place is not None:
-        return _linear(prober.name, place, plain, first)
-    what, given = _odd(prober, scaled)
-    odd = prober.pulled(given)
-    place = _apart(prober, odd, first, _SCALE)
-    return None if place is None else _layout(prober.name, place, odd, plain, what)
+    """An input, a cotangent or a tangent that the calls have changed.
 
-
-def _repeat(name: str, place: tuple[int, ...], again: Floats, first: Floats) -> Fault:
-    return Fault(
-        "repeat", name,
-        f"the second call with the same arrays gives {_at(name, place)} = {float(again[place]):.6g} "
-        f"where the first gave {float(first[place]):.6g}: the rule keeps a state of its own, or changes "
-        "one that it shares",
-    )  # fmt: skip
-
-
-def _linear(name: str, place: tuple[int, ...], scaled: Floats, first: Floats) -> Fault:
-    return Fault(
-        "linearity", name,
-        f"the rule is not linear in the cotangent: for −4 times a cotangent {_at(name, place)} is "
-        f"{float(scaled[place]):.6g}, and −4 times its gradient is {_SCALE * float(first[place]):.6g}",
-    )  # fmt: skip
-
-
-def _layout(name: str, place: tuple[int, ...], odd: Floats, plain: Floats, what: str) -> Fault:
-    return Fault(
-        "layout", name,
-        f"{what} cotangent gives {_at(name, place)} = {float(odd[place]):.6g}, an equal contiguous one "
-        f"{float(plain[place]):.6g}: the rule reads the memory of the cotangent without its strides",
-    )  # fmt: skip
-
-
-def _written(prober: Prober, given: list[Any], before: list[Floats]) -> Fault | None:
-    """An input or a cotangent that the calls have changed."""
-    caller, example = prober.bench.caller, prober.example
-    names = names_of(prober.bench.rule.outputs, len(given))
-    pairs = [(n, a, caller.array(example.inputs[n])) for n, a in prober.arrays.items()]
-    pairs += [
-        (f"the cotangent of {n}", g, caller.array(b.astype(np.float32)))
-        for n, g, b in zip(names, given, before, strict=True)
-    ]
-    for name, array, old in pairs:
-        was, now = caller.backend.to_numpy(old), caller.backend.to_numpy(array)
-        if np.array_equal(was, now, equal_nan=was.dtype.kind == "f"):
+    Args:
+        bench: The rule.
+        arrays: The inputs as they were given.
+        example: What they were.
+        vectors: The name, the array and the former values of each cotangent or tangent.
+    """
+    caller = bench.caller
+    inputs = [(n, a, example.inputs[n]) for n, a in arrays.items()]
+    for name, array, old in [*inputs, *vectors]:
+        now = caller.backend.to_numpy(array)
+        place = changed(old, now, lambda part: caller.backend.to_numpy(caller.array(part)))
+        if place is None:
             continue
-        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(was != now)), was.shape))
         at = f" at [{','.join(map(str, place))}]" if place else ""
         return Fault(
-            "mutation", name if name in prober.bench.rule.differentiable else "",
-            f"the rule writes into {name}{at}: {float(was[place]):.6g} became {float(now[place]):.6g}; "
+            "mutation", name if name in bench.rule.differentiable else "",
+            f"the rule writes into {name}{at}: {float(old[place]):.6g} became {float(now[place]):.6g}; "
             "copy the array before changing it",
             f"copy {name.removeprefix('the ')} first",
         )  # fmt: skip
     return None
 
 
-def _at(name: str, place: tuple[int, ...]) -> str:
+def label(name: str, place: tuple[int, ...]) -> str:
+    """An entry, as messages call it."""
     return f"{name}[{','.join(map(str, place))}]" if place else name

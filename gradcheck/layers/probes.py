@@ -29,9 +29,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.layers import precision
-from gradcheck.layers.large import contract
+from gradcheck.layers.claimed import names_of
+from gradcheck.layers.large import Entry, broken, fresh, label, odd, scaled, unscaled, written
 from gradcheck.layers.local import near
 from gradcheck.layers.pullback import can, pullback
+from gradcheck.layers.slices import Sliced, Whole, entries_of, slicing, threads_of
 from gradcheck.layers.tiles import apart, compared, largest
 from gradcheck.running import format_of
 
@@ -44,14 +46,15 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[Any, np.dtype[Any]]
     Pull = Callable[[Sequence[Floats]], Floats]
+    Oracled = Sliced | Whole
 
 PROBES = 3
 # Probes that would take longer than this many seconds are not begun.
 LIMIT = 900.0
 # How many of the entries that the screen suspects are looked at, until one lies at no kink.
 _SUSPECTS = 64
-# Calls of the rule beside the probes: once more, in other memory.
-_CONTRACT = 1
+# Which probe asks for a multiple of its cotangent, in other memory.
+ODD = 1
 # The screen only chooses what to look at: the measured error is of one format at one point, claim and
 # oracle have it each, and a dozen roundings more do not matter beside an error that is one.
 _BOTH = 16.0
@@ -120,20 +123,27 @@ class Prober:
         self.shapes = [o.shape for o in point.outputs]
         self.example = point.example
         self.arrays = bench.caller.arrays(self.example)
-        self.exact: Pull = _unasked
+        self.exact: Oracled | None = None
         self.own: Floats | None = None
 
-    def _oracle(self, dtype: str, oracle: Oracle | None = None) -> Pull:
+    def _oracle(self, dtype: str, oracle: Oracle | None = None) -> Oracled:
+        """The gradient by an oracle, slice by slice where the forward allows it."""
         oracle = oracle or self.oracle
         question = self.bench.reference.question(oracle, self.example, self.name, 0, dtype)
-        device = self.bench.device if oracle.framework != "autograd" else "cpu"
-        return pullback(
-            oracle.framework, question.forward, question.arrays, question.wrt, dtype, device
-        )
+        framework, wrt = oracle.framework, question.wrt
+        device = self.bench.device if framework != "autograd" else "cpu"
+
+        def make(arrays: Sequence[Any]) -> Pull:
+            return pullback(framework, question.forward, arrays, wrt, dtype, device)
+
+        found = slicing(self.bench, self.point, self.name, entries_of(framework, device))
+        if found is None:
+            return Whole(make, question.arrays)
+        return Sliced(make, question.arrays, wrt, found, threads_of(framework, device))
 
     def given(self, cotangents: Sequence[Floats]) -> list[Any]:
         """Cotangents of signs as fresh arrays of the rule's framework."""
-        return [self.bench.caller.array(c.astype(np.float32)) for c in cotangents]
+        return [fresh(self.bench.caller, c) for c in cotangents]
 
     def claim(self, cotangents: Sequence[Floats]) -> Floats:
         """The rule's gradient, in its own dtype."""
@@ -146,14 +156,20 @@ class Prober:
         found = caller.backend.to_numpy(raw[rule.differentiable.index(self.name)])
         return np.asarray(found).reshape(self.example.inputs[self.name].shape)
 
-    def truth(self, cotangents: Sequence[Floats]) -> Floats:
+    def truth(self, cotangents: Sequence[Floats], out: Floats | None = None) -> Floats:
         """The oracle's gradient in float64."""
-        return self.exact([c.astype(np.float32) for c in cotangents])
+        assert self.exact is not None
+        return self.exact(cotangents, out)
+
+    def truth_at(self, cotangents: Sequence[Floats], place: tuple[int, ...]) -> float:
+        """One entry of the oracle's gradient in float64."""
+        assert self.exact is not None
+        return self.exact.at(cotangents, place)
 
     def signs(self, probe: int) -> list[Floats]:
         """Cotangents of random signs, a byte each."""
         rng = np.random.default_rng([self.seed, probe])
-        return [rng.integers(0, 2, s, dtype=np.int8) * np.int8(2) - np.int8(1) for s in self.shapes]
+        return [signs_of(rng, shape) for shape in self.shapes]
 
     def run(self) -> Probed:
         """Several probes; on a mismatch, down to the entry."""
@@ -166,22 +182,36 @@ class Prober:
         now = time.perf_counter()
         # What has been run, the reverse passes of the other probes, and the calls of the rule.
         found.predicted = (now - start) + (PROBES - 1) * (now - reverse)
-        found.predicted += (PROBES + _CONTRACT) * self.called
+        found.predicted += PROBES * self.called
         if found.predicted > LIMIT:
             found.trouble = f"probes would take {found.predicted:.0f} s, more than {LIMIT:.0f} s"
             return found
         self._measure(narrow, exact)
         del narrow
-        found.fault, claim = contract(self)
-        for probe in range(0 if found.fault else PROBES):
+        for probe in range(PROBES):
             if probe:
                 vectors = self.signs(probe)
-                exact, claim = self.truth(vectors), self.claim(vectors)
-            if self._compare(vectors, claim, exact, found):
+                exact = self.truth(vectors, exact)
+            claim = self._called(probe, vectors, found)
+            if found.fault or self._compare(vectors, claim, exact, found):
                 break
+            del claim  # before the next one is made
             found.probes += 1
         found.seconds = time.perf_counter() - start
         return found
+
+    def _called(self, probe: int, vectors: list[Floats], found: Probed) -> Floats:
+        """The rule's gradient for one probe; after the first, whether its arguments are as they were."""
+        if probe == ODD:
+            return unscaled(self.pulled(odd(self.bench.caller, vectors)[1]))
+        given = self.given(vectors)
+        claim = self.pulled(given)
+        if not probe:
+            names = names_of(self.bench.rule.outputs, len(vectors))
+            triples = zip(names, given, vectors, strict=True)
+            was = [(f"the cotangent of {n}", g, v) for n, g, v in triples]
+            found.fault = written(self.bench, self.arrays, self.example, was)
+        return claim
 
     def _compare(self, vectors: list[Floats], claim: Floats, exact: Floats, found: Probed) -> bool:
         """One probe; whether it ends the comparison."""
@@ -204,7 +234,9 @@ class Prober:
                 found.kinks += 1
                 continue
             if verdict == "wrong":
-                self._locate(vectors, place, found)
+                found.fault = self._broken(vectors, place, float(exact[place]), bound)
+                if found.fault is None:
+                    self._locate(vectors, place, found)
                 return True
             # What stays unexamined exceeds the screen by less: it counts as what was not seen.
             slack, ratio = max(slack, gaps.beyond), _ratio(claim, exact, place, bound)
@@ -254,8 +286,7 @@ class Prober:
         """The gradient by a reverse pass in the dtype, or in float32 where that is float64."""
         narrow = _narrower(self.bench.dtype)
         own = precision.natives(self.bench, self.oracle) if narrow in precision.LOW else []
-        pull = self._oracle(narrow, next((o for o in own if can(o.framework)), None))
-        return pull([c.astype(np.float32) for c in vectors])
+        return self._oracle(narrow, next((o for o in own if can(o.framework)), None))(vectors)
 
     def _measure(self, narrow: Floats, exact: Floats) -> None:
         """The error of a framework's own reverse pass, along the last axis."""
@@ -281,13 +312,25 @@ class Prober:
             return 2 * screen
         return max(2 * enclosed[1], screen)
 
-    def admissible(self, place: tuple[int, ...]) -> float:
-        """The derived bound of an entry of the first probe's gradient; 0 where nothing is carried."""
-        vectors = self.signs(0)
-        exact = float(self.truth(vectors)[place])
-        local = near(self.bench, self.point, self.name, place, vectors, exact)
-        enclosed = None if local is None else local.enclosed()
-        return 0.0 if enclosed is None else enclosed[1]
+    # ------------------------------------------------------------------ contract
+
+    def _broken(
+        self, vectors: list[Floats], place: tuple[int, ...], exact: float, bound: float
+    ) -> Fault | None:
+        """Whether an entry is off for another reason than a wrong derivative."""
+
+        def asked(how: str) -> float:
+            caller = self.bench.caller
+            if how == "plain":
+                return float(self.claim(vectors)[place])
+            if how == "scaled":
+                return float(self.pulled([caller.array(scaled(v)) for v in vectors])[place])
+            return float(self.pulled(odd(self.bench.caller, vectors)[1])[place])
+
+        memory, _ = odd(self.bench.caller, [v.reshape(-1)[:2] for v in vectors])
+        name = self.name
+        text = label(name, place)
+        return broken(Entry(text, name, "cotangent", "gradient", exact, bound, asked, memory))
 
     # ------------------------------------------------------------------ bisection
 
@@ -329,7 +372,7 @@ class Prober:
 
     def _gap(self, flat: Floats, low: int, high: int, place: tuple[int, ...]) -> float:
         part = self._masked(flat, low, high)
-        gap = abs(float(self.claim(part)[place]) - float(self.truth(part)[place]))
+        gap = abs(float(self.claim(part)[place]) - self.truth_at(part, place))
         return gap if np.isfinite(gap) else np.inf
 
     def _masked(self, flat: Floats, low: int, high: int) -> list[Floats]:
@@ -355,8 +398,13 @@ class Prober:
         return f"output {which}, {list(first)} to {list(last)}"
 
 
-def _unasked(_: Sequence[Floats]) -> Floats:
-    raise AssertionError("the oracle is asked by run()")
+def signs_of(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Random signs, of which a byte of the generator gives eight."""
+    size = int(np.prod(shape, dtype=np.int64))
+    bits = np.unpackbits(rng.integers(0, 256, -(-size // 8), np.uint8), count=size).view(np.int8)
+    bits *= 2
+    bits -= 1
+    return bits.reshape(shape)
 
 
 def _narrower(dtype: str) -> str:

@@ -1,21 +1,33 @@
-"""A jvp at large shapes: signed random tangents, compared entry by entry, then bisected."""
+"""A jvp at large shapes: signed random tangents, compared entry by entry, then bisected.
+
+As for cotangents (`gradcheck.layers.probes`), an error δ in a single entry of the Jacobian changes one entry
+of J u by ±δ. The bound of every entry of J u is carried through the forward along u, once for the rule and
+once for the oracle; both go slice by slice where the forward allows it (`gradcheck.layers.slices`). The
+second tangent is asked for as a multiple in other memory, and what is off is asked again, as there.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcheck.layers.along import along
-from gradcheck.layers.probes import PROBES, Probed
+from gradcheck.layers.claimed import names_of
+from gradcheck.layers.large import Entry, broken, fresh, label, odd, scaled, unscaled, written
+from gradcheck.layers.probes import LIMIT, ODD, PROBES, Probed, signs_of
 from gradcheck.layers.pullback import push
+from gradcheck.layers.slices import cut, each, entries_of, slicing, threads_of
 from gradcheck.running import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
+    from gradcheck.checking.search import Example
     from gradcheck.layers.bench import Bench, Point
+    from gradcheck.layers.faults import Fault
     from gradcheck.oracles import Oracle
 
     Floats = np.ndarray[Any, np.dtype[Any]]
@@ -24,61 +36,170 @@ if TYPE_CHECKING:
 def by_tangents(
     bench: Bench, point: Point, name: str, oracle: Oracle, seed: int, probes: int = PROBES
 ) -> Probed:
-    """A jvp at a large shape: tangents of random signs, compared entry by entry, then bisected.
+    """A jvp at a large shape.
 
-    The forward carried along the tangent gives the bound of every entry of J u at once.
+    Args:
+        bench: The rule and its reference.
+        point: The example, with the values of its outputs.
+        name: The input that moves.
+        oracle: Who is asked.
+        seed: For the tangents.
+        probes: How many.
     """
-    found, start = Probed(), time.perf_counter()
-    rng, example = np.random.default_rng(seed), point.example
-    question = bench.reference.question(oracle, example, name, 0, "float64")
-
-    def pair(direction: Floats) -> tuple[list[Floats], list[Floats]]:
-        device = bench.device if oracle.framework != "autograd" else "cpu"
-        exact = push(
-            oracle.framework, question.forward, question.arrays, question.wrt, direction, "float64",
-            device,
-        )  # fmt: skip
-        return _tangents(bench, point, name, direction), exact
-
-    for _ in range(probes):
-        direction = np.where(rng.integers(0, 2, example.inputs[name].shape) > 0, 1.0, -1.0)
-        claim, exact = pair(direction)
-        bounds = _along_bounds(bench, point, name, direction, exact)
+    found, start, pusher = Probed(), time.perf_counter(), Pusher(bench, point, name, oracle)
+    rng = np.random.default_rng(seed)
+    for probe in range(probes):
+        direction = signs_of(rng, point.example.inputs[name].shape)
+        exact, bounds = pusher.truth(direction)
+        claim = pusher.called(probe, direction, found)
+        if not probe:
+            found.predicted = probes * (time.perf_counter() - start)
+        if found.fault is not None or _too_long(found):
+            break
         wrong = _worst(claim, exact, bounds, found)
         if wrong is not None:
-            _halve(pair, direction, wrong, found)
-            which, index, place = found.wrong  # type: ignore[misc]
-            unit = np.zeros(direction.shape)
-            unit[place] = 1.0
-            found.bound = float(_along_bounds(bench, point, name, unit, exact)[which][index])
+            which, index = wrong
+            value, bound = float(exact[which][index]), float(bounds[which][index])
+            found.fault = pusher.broken(direction, wrong, value, bound)
+            if found.fault is None:
+                _halve(pusher, direction, wrong, found)
             break
         found.probes += 1
     found.seconds = time.perf_counter() - start
     return found
 
 
-def _tangents(bench: Bench, point: Point, name: str, direction: Floats) -> list[Floats]:
-    caller, example = bench.caller, point.example
-    vectors = [
-        caller.array(direction if n == name else np.zeros(example.inputs[n].shape))
-        for n in bench.rule.differentiable
-    ]
-    raw = caller.push(vectors, caller.arrays(example), example.params)
-    return [caller.host(r) for r in raw]
+def _too_long(found: Probed) -> bool:
+    if found.predicted > LIMIT:
+        found.trouble = f"probes would take {found.predicted:.0f} s, more than {LIMIT:.0f} s"
+    return bool(found.trouble)
 
 
-def _along_bounds(
-    bench: Bench, point: Point, name: str, direction: Floats, exact: list[Floats]
-) -> list[Floats]:
-    """What J u may be off: carried along u, once for the rule and once for the oracle."""
-    found = None
-    if bench.reference.forward is not None:
-        found = along(bench.reference, point.example, name, direction, bench.dtype)
-    if found is not None:
-        return [2 * error for _, error in found]
-    # Without a forward to carry anything through: as many roundings as the sum has terms.
-    rate = (2 + direction.size) * format_of(bench.dtype).unit
-    return [np.asarray(rate * np.max(np.abs(e), initial=0.0) * np.ones(e.shape)) for e in exact]
+class Pusher:
+    """A rule and an oracle in forward mode at one large point.
+
+    Args:
+        bench: The rule and its reference.
+        point: The example, with the values of its outputs.
+        name: The input that moves.
+        oracle: Who is asked.
+    """
+
+    def __init__(self, bench: Bench, point: Point, name: str, oracle: Oracle) -> None:
+        self.bench, self.point, self.name, self.oracle = bench, point, name, oracle
+        self.example, self.caller = point.example, bench.caller
+        self.arrays = self.caller.arrays(self.example)
+        self.question = bench.reference.question(oracle, self.example, name, 0, "float64")
+        self.device = bench.device if oracle.framework != "autograd" else "cpu"
+        entries = entries_of(oracle.framework, self.device)
+        self.slicing = slicing(bench, point, name, entries)
+
+    # ------------------------------------------------------------------ the rule
+
+    def claim(self, moved: Any) -> list[Floats]:
+        """The rule's tangents for an array of its framework."""
+        inputs = self.example.inputs
+        vectors = [
+            moved if n == self.name else self.caller.array(np.zeros(inputs[n].shape))
+            for n in self.bench.rule.differentiable
+        ]
+        raw = self.caller.push(vectors, self.arrays, self.example.params)
+        return [np.array(self.caller.host(r)) for r in raw]
+
+    def plain(self, direction: Floats) -> list[Floats]:
+        """The rule's tangents for signs and zeros."""
+        return self.claim(fresh(self.caller, direction))
+
+    def called(self, probe: int, direction: Floats, found: Probed) -> list[Floats]:
+        """The rule's tangents for one probe; after the first, whether its arguments are as they were."""
+        if probe == ODD:
+            (array,) = odd(self.caller, [direction])[1]
+            return [unscaled(c) for c in self.claim(array)]
+        moved = fresh(self.caller, direction)
+        claim = self.claim(moved)
+        if not probe:
+            was = [(f"the tangent of {self.name}", moved, direction)]
+            found.fault = written(self.bench, self.arrays, self.example, was)
+        return claim
+
+    def broken(
+        self, direction: Floats, wrong: tuple[int, tuple[int, ...]], exact: float, bound: float
+    ) -> Fault | None:
+        """Whether an entry is off for another reason than a wrong derivative."""
+        which, index = wrong
+
+        def asked(how: str) -> float:
+            if how == "plain":
+                return float(self.plain(direction)[which][index])
+            if how == "scaled":
+                return float(self.claim(self.caller.array(scaled(direction)))[which][index])
+            return float(self.claim(odd(self.caller, [direction])[1][0])[which][index])
+
+        memory, _ = odd(self.caller, [direction.reshape(-1)[:2]])
+        output = names_of(self.bench.rule.outputs, len(self.point.outputs))[which]
+        text = label(output, index)
+        return broken(Entry(text, self.name, "tangent", "result", exact, bound, asked, memory))
+
+    # ------------------------------------------------------------------ the oracle
+
+    def truth(self, direction: Floats) -> tuple[list[Floats], list[Floats]]:
+        """J u of every output, and what a rule may be off it."""
+        arrays = self.question.arrays
+        if self.slicing is None:
+            exact = self._pushed(arrays, direction)
+            return exact, self._bounds(self.example, direction, exact)
+        found = [np.empty(o.shape) for o in self.point.outputs]
+        limits = [np.empty(o.shape) for o in self.point.outputs]
+
+        def fill(window: slice) -> None:
+            exact, bounds = self._part(direction, window)
+            assert self.slicing is not None
+            for k, at in enumerate(self.slicing.outputs):
+                cut(found[k], at, window)[...] = exact[k]
+                cut(limits[k], at, window)[...] = bounds[k]
+
+        threads = threads_of(self.oracle.framework, self.device)
+        each(fill, list(self.slicing.windows()), threads)
+        return found, limits
+
+    def at(self, direction: Floats, which: int, index: tuple[int, ...]) -> tuple[float, float]:
+        """One entry of J u, for which its slice is enough, and its bound."""
+        if self.slicing is None:
+            exact, bounds = self.truth(direction)
+            return float(exact[which][index]), float(bounds[which][index])
+        at = self.slicing.outputs[which]
+        window = self.slicing.around(index[at])
+        inside = (*index[:at], index[at] - window.start, *index[at + 1 :])
+        exact, bounds = self._part(direction, window)
+        return float(exact[which][inside]), float(bounds[which][inside])
+
+    def _part(self, direction: Floats, window: slice) -> tuple[list[Floats], list[Floats]]:
+        assert self.slicing is not None
+        names = list(self.bench.reference.inputs)
+        parts = self.slicing.parts(self.question.arrays, window)
+        moved = cut(direction, self.slicing.inputs[names.index(self.name)], window)
+        # Behind the inputs stand numbers, which the example has as parameters.
+        inputs = dict(zip(names, parts[: len(names)], strict=True))
+        exact = self._pushed(parts, moved)
+        return exact, self._bounds(replace(self.example, inputs=inputs), moved, exact)
+
+    def _pushed(self, arrays: Sequence[Any], direction: Floats) -> list[Floats]:
+        question = self.question
+        return push(
+            self.oracle.framework, question.forward, arrays, question.wrt,
+            direction.astype(np.float64), "float64", self.device,
+        )  # fmt: skip
+
+    def _bounds(self, example: Example, direction: Floats, exact: list[Floats]) -> list[Floats]:
+        """What J u may be off: carried along u, once for the rule and once for the oracle."""
+        reference, found = self.bench.reference, None
+        if reference.forward is not None:
+            found = along(reference, example, self.name, direction, self.bench.dtype)
+        if found is not None:
+            return [2 * error for _, error in found]
+        # Without a forward to carry anything through: as many roundings as the sum has terms.
+        rate = (2 + direction.size) * format_of(self.bench.dtype).unit
+        return [np.asarray(rate * np.max(np.abs(e), initial=0.0) * np.ones(e.shape)) for e in exact]
 
 
 def _worst(
@@ -106,27 +227,28 @@ def _worst(
 
 
 def _halve(
-    pair: Callable[[Floats], tuple[list[Floats], list[Floats]]],
-    direction: Floats,
-    wrong: tuple[int, tuple[int, ...]],
-    found: Probed,
+    pusher: Pusher, direction: Floats, wrong: tuple[int, tuple[int, ...]], found: Probed
 ) -> None:
     """Halve the tangent until one input entry is left whose column is wrong at the place."""
     which, index = wrong
+    flat = direction.reshape(-1)
 
-    def gap(low: int, high: int) -> tuple[float, float, float]:
-        part = np.zeros(direction.size)
-        part[low:high] = direction.reshape(-1)[low:high]
-        claim, exact = pair(part.reshape(direction.shape))
-        c, e = float(claim[which][index]), float(exact[which][index])
-        return (abs(c - e) if np.isfinite(c) else np.inf), c, e
+    def part(low: int, high: int) -> Floats:
+        kept = np.zeros(flat.size, np.int8)
+        kept[low:high] = flat[low:high]
+        return kept.reshape(direction.shape)
 
-    low, high = 0, direction.size
+    def gap(low: int, high: int) -> float:
+        moved = part(low, high)
+        apart = abs(float(pusher.plain(moved)[which][index]) - pusher.at(moved, which, index)[0])
+        return apart if np.isfinite(apart) else np.inf
+
+    low, high = 0, flat.size
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if gap(low, middle)[0] >= gap(middle, high)[0] else (middle, high)
-    sign = float(direction.reshape(-1)[low])
-    _, claim, exact = gap(low, low + 1)
+        low, high = (low, middle) if gap(low, middle) >= gap(middle, high) else (middle, high)
+    unit = np.abs(part(low, low + 1))
     place = tuple(int(i) for i in np.unravel_index(low, direction.shape))
     found.wrong = (which, index, place)
-    found.claim, found.oracle = sign * claim, sign * exact
+    found.claim = float(pusher.plain(unit)[which][index])
+    found.oracle, found.bound = pusher.at(unit, which, index)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     Floats = np.ndarray[Any, np.dtype[Any]]
 
@@ -92,6 +92,35 @@ def compared(claim: Floats, exact: Floats, screen: Floats, most: int) -> Gaps:
             kept = sorted([*kept, *_over(gap, limit, corner, one.shape[1], most)])[:most]
     found.suspects = [place for _, place in kept]
     return found
+
+
+def changed(old: Floats, now: Floats, read: Callable[[Floats], Floats]) -> tuple[int, ...] | None:
+    """The first entry at which an array is no longer what it was; None where there is none.
+
+    Args:
+        old: What it was, before it became an array of a framework.
+        now: What the framework's array holds.
+        read: What the framework makes of a part of the old one.
+    """
+    if not old.size:
+        return None
+    one, two = rows(old), rows(now.reshape(old.shape))
+    for down, across in tiles(one.shape):
+        a, b = one[down, across], two[down, across]
+        if not _differs(a, b).any():
+            continue
+        off = _differs(read(a), b)
+        if off.any():
+            row, column = (int(i) for i in np.argwhere(off)[0])
+            flat = (down.start + row) * one.shape[1] + across.start + column
+            return tuple(int(i) for i in np.unravel_index(flat, old.shape))
+    return None
+
+
+def _differs(a: Floats, b: Floats) -> Floats:
+    """Where two arrays differ; NaN is as NaN was."""
+    off = np.not_equal(a, b)
+    return off & ~(np.not_equal(a, a) & np.not_equal(b, b)) if off.any() else off
 
 
 def _gap(claim: Floats, exact: Floats) -> Floats:
