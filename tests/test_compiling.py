@@ -553,6 +553,20 @@ def test_large_dense_jacobians_of_jax_arrays_leave_zeros_unwritten():
             )
 
 
+def test_a_large_dense_array_is_filled_so_after_a_small_one_too():
+    import jax
+
+    dense = softmax.dense("z")
+    for shape, filled in (((3, 2), False), ((48, 32), True), ((3, 2), False), ((48, 32), True)):
+        for _ in range(2):
+            z = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+            np.testing.assert_allclose(
+                np.asarray(dense(z=jax.numpy.asarray(z))), dense(z=z), rtol=1e-4, atol=1e-6
+            )
+            dense(z=jax.numpy.asarray(z))
+            assert ("taken over without a copy" in dense.source) == filled
+
+
 @pytest.mark.parametrize("shapes", [((300, 80), (300, 5)), ((300, 5), (300, 80)), ((7, 3), (7, 2))])
 def test_products_of_first_axes_are_what_they_say_and_can_be_differentiated(shapes):
     import jax

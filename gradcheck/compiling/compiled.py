@@ -56,8 +56,6 @@ class Compiled:
     _recorded: dict[Any, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        # A class of its own: Python looks `__call__` up there, and it changes with what was called last.
-        self.__class__ = type("Compiled", (Compiled,), {})
         known = self.operation.shapes
         for name in self.names:
             if name not in known:
@@ -160,11 +158,14 @@ class Compiled:
     def _remember(self, made: Made) -> None:
         """The next call tries this program first."""
         self._source, self._latest = made.source, made.guarded or _missing
-        direct = made.direct(self._anew) if made.direct is not None else None
-        if direct is None:
-            type(self).__call__ = Compiled.__call__  # type: ignore[method-assign]
-        else:  # a call of what XLA compiled is so short that a frame of ours around it shows
-            type(self).__call__ = staticmethod(direct)  # type: ignore[method-assign]
+        if made.direct is not None and "direct" not in made.kept:
+            made.kept["direct"] = made.direct(self._anew)
+        if direct := made.kept.get("direct"):
+            # What XLA compiled runs for so short a time that a frame of ours around its call shows. Python
+            # looks `__call__` up in the class, so that the object gets one of its own.
+            self.__class__ = type("Compiled", (Compiled,), {"__call__": staticmethod(direct)})
+        elif type(self) is not Compiled:
+            self.__class__ = Compiled
 
     def _anew(self, *vector: Any, **values: Any) -> Any:
         """A call of arguments that the latest program does not take; what is None was not given."""

@@ -75,7 +75,7 @@ class Maker:
         """The program for a framework, and for the shapes of these arrays."""
         builder = Builder(self.operation, self.request, setting)
         if setting.backend.traces:
-            return self._jitted(builder)
+            return self._jitted(builder, arrays)
         guard = self._guard(builder, arrays)
         graph, results, traced = builder.best(arrays)
         lines, names = builder.function(graph, results)
@@ -186,7 +186,7 @@ class Maker:
 
     # ---------------------------------------------------------------- frameworks that trace
 
-    def _jitted(self, builder: Builder) -> Made:
+    def _jitted(self, builder: Builder, arrays: Mapping[str, Any]) -> Made:
         """For a framework that traces: the forward and the statements after it, compiled as one.
 
         Other shapes are traced anew, so that the function takes any; it looks at them itself.
@@ -224,17 +224,21 @@ class Maker:
         lines = [call, f"return {builder.returned(names, results)}"]
         jitted = backend.jitted(run)
         space = {**builder.writing.calls, called: jitted}
+        dtypes = {backend.dtype_of(a): a.dtype for a in arrays.values() if hasattr(a, "dtype")}
         body = compiled_source(self._function(lines), self.called, space)
+        # A dense array of another shape may be one that somebody else fills.
+        dense = self.request.method in ("dense", "hessian")
+        guard = self._guard(builder, arrays) if dense else self._loose_guard(builder)
 
         def direct(anew: Callable[..., Any]) -> Callable[..., Any] | None:
             if jitted.fastest is jitted.plain:  # the forward looks at values
                 return None
-            own = {**space, called: jitted.fastest, _unlike("anew", order): anew}
-            return compiled_source(self._handing_on(builder, lines), self.called, own)
+            own = {**space, **dtypes, called: jitted.fastest, _unlike("anew", order): anew}
+            return compiled_source(self._handing_on(guard, lines), self.called, own)
 
         return Made(text, body, None, first, direct)
 
-    def _handing_on(self, builder: Builder, lines: Sequence[str]) -> str:
+    def _handing_on(self, guard: str, lines: Sequence[str]) -> str:
         """The function that takes any arguments and hands on those of other kinds."""
         inputs = [*self.operation.inputs, *self.operation.params]
         vectors = [f"d_{n}" for n in self.vector]
@@ -243,7 +247,7 @@ class Maker:
             [*(f"{n}=None" for n in vectors), f"*{more}", *(f"{n}=None" for n in inputs)]
         )
         passed = ", ".join([*vectors, f"*{more}", *(f"{n}={n}" for n in inputs)])
-        whole = [f"if not ({self._loose_guard(builder)}) or {more} or {others}:"]
+        whole = [f"if not ({guard}) or {more} or {others}:"]
         whole += [f"    return {anew}({passed}, **{others})", *lines]
         header = f"def {self.called}({given}, **{others}):"
         return "\n".join([header, *(f"    {line}" for line in whole)]) + "\n"
