@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import linecache
+import os
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -279,7 +280,7 @@ def _module(path: Path) -> ModuleType:
         raise SpecError(f"spec files load each other in a circle: {cycle}", hint="break the circle")
     name = f"gradcheck.specs.{path.stem}"
     if path.parent != specs_folder():
-        name += "_" + hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        name += "_" + hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     _LOADING.append(path)
     try:
         module = _execute(path, name)

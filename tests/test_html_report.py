@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_report_formats import EVIL, evil
+from test_report_formats import EVIL, check, every_kind, evil
 
 from gradcheck import verify
 from gradcheck.reports.formats import FORMATS
+from gradcheck.reports.model import Report
 
 pytest.importorskip("jinja2")
 SLIPS = Path(__file__).parent.parent / "examples" / "seed_slips.py"
@@ -69,6 +70,30 @@ def test_the_page_fits_and_asks_for_nothing(open_page, failing, width, scheme):
     page.close()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_is_refuted_comes_first_and_then_what_is_not_decided(open_page, failing, width):
+    page, _ = open_page(every_kind(), width)
+    titles = page.locator("h2").all_inner_texts()
+    assert titles == ["Refuted", "Not covered", "Incomplete", "Claims and oracles"]
+    tops = page.locator("h2").evaluate_all("all => all.map(e => e.getBoundingClientRect().top)")
+    assert tops == sorted(tops)
+    page.close()
+    page, _ = open_page(failing, width)
+    assert page.locator("#refuted article").first.bounding_box()["y"] < 900  # on the first screen
+    edit = page.locator("#refuted .edit").first
+    assert edit.locator("del").inner_text() == "- a[p,s] a[p,s] δ[p,r]"
+    assert edit.locator("ins").inner_text() == "- a[p,q] a[p,s] δ[p,r]"
+    page.close()
+
+
+def test_what_did_not_conclude_beside_support_is_told_before_the_matrix(open_page):
+    report = Report([check(), check(oracle="jax", verdict="skipped", reason="no device")])
+    page, _ = open_page(report, 390)
+    assert page.locator("h2").all_inner_texts() == ["Not concluded", "Claims and oracles"]
+    assert "skipped by jax (cpu float64): softmax, z: no device" in page.inner_text("body")
+    page.close()
+
+
 def test_the_counterexample_the_formula_and_the_heat_map_are_seen(open_page, failing):
     page, _ = open_page(failing, 1280)
     rule = page.locator("article", has_text="softmax_rule").first
@@ -100,8 +125,6 @@ def test_a_hostile_report_runs_nothing_and_is_read_as_written(open_page):
 
 
 def test_an_empty_report_is_a_page_that_says_so(open_page):
-    from gradcheck.reports.model import Report
-
     page, _ = open_page(Report(), 390)
     assert "nothing was verified" in page.inner_text("body")
     assert EVIL not in page.inner_text("body")

@@ -111,11 +111,11 @@ Refuted: softmax, input z (mine.py:21)
   Wrong letter in term 2 (mine.py:21).
   - a[p,s] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
   With this edit it is proved; `gradcheck verify mine.py::softmax --fix` writes it.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   m = 1, n = 2
   z (1 × 2) = [[0.0, 1.0]]
   ∂a[0,0]/∂z[0,1]: spec −0.53, symbolic −0.20
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   wrong where p = r, q ≠ s (∂a[2,3]/∂z[2,1]: −0.00049, true −0.011); right where p = r, q = s
   (∂a[0,2]/∂z[0,2]: 0.034); p ≠ r (∂a[0,0]/∂z[1,1]: 0)
   true − claimed = −a[p,q] a[p,s] δ[p,r] + a^2[p,s] δ[p,r]""",
@@ -124,11 +124,11 @@ Refuted: sign, input z (mine.py:27)
   Wrong sign in term 2 (mine.py:27).
   + a[p,q] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
   With this edit it is proved; `gradcheck verify mine.py::sign --fix` writes it.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   m = 1, n = 1
   z (1 × 1) = [[0.0]]
   ∂a[0,0]/∂z[0,0]: spec 2, symbolic 0
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   wrong where p = r (∂a[1,2]/∂z[1,0]: 0.13, true −0.13); right where p ≠ r (∂a[0,0]/∂z[1,1]: 0)
   true − claimed = −2 a[p,q] a[p,s] δ[p,r]""",
     ("one_term", "z", "symbolic"): """\
@@ -136,11 +136,11 @@ Refuted: one_term, input z (mine.py:31)
   A term is missing (mine.py:31).
   nothing → - a[p,q] a[p,s] δ[p,r]
   With this edit it is proved; `gradcheck verify mine.py::one_term --fix` writes it.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   m = 1, n = 1
   z (1 × 1) = [[0.0]]
   ∂a[0,0]/∂z[0,0]: spec 1, symbolic 0
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   wrong where p = r (∂a[1,2]/∂z[1,0]: 0, true −0.13); right where p ≠ r (∂a[0,0]/∂z[1,1]: 0)
   true − claimed = −a[p,q] a[p,s] δ[p,r]""",
     ("across_rows", "z", "symbolic"): """\
@@ -148,11 +148,11 @@ Refuted: across_rows, input z (mine.py:35)
   A delta is missing in term 2 (mine.py:35).
   - a[p,q] a[p,s] → - a[p,q] a[p,s] δ[p,r]
   With this edit it is proved; `gradcheck verify mine.py::across_rows --fix` writes it.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   m = 2, n = 1
   z (2 × 1) = [[0.0], [0.0]]
   ∂a[0,0]/∂z[1,0]: spec −1, symbolic 0
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   wrong where p ≠ r (∂a[1,2]/∂z[0,2]: −0.14, true 0); right where p = r (∂a[0,2]/∂z[0,3]: −0.0077)
   true − claimed = −a[p,q] a[p,s] δ[p,r] + a[p,q] a[p,s]""",
     ("mean", "x", "symbolic"): """\
@@ -161,11 +161,11 @@ Refuted: mean, input x (mine.py:48)
   2 x[p] → 2 x[p] / n
   With this edit it is proved; `gradcheck verify mine.py::mean --fix` writes it.
   It would be right for another question: it is the sum instead of the mean over n.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   n = 2
   x (2) = [0.0, 1.0]
   ∂L/∂x[1]: spec 2, symbolic 1
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   true − claimed = 2 x[p] / n − 2 x[p]""",
     ("growth", "x", "symbolic"): """\
 Refuted: growth, input x (mine.py:55)
@@ -173,11 +173,11 @@ Refuted: growth, input x (mine.py:55)
   y[p] x[p] δ[p,q] → y[p] δ[p,q]
   With this edit it is proved; `gradcheck verify mine.py::growth --fix` writes it.
   It would be right for another question: it is the gradient with respect to log x.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   n = 1
   x (1) = [0.5]
   ∂y[0]/∂x[0]: spec 0.82, symbolic 1.6
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   wrong where p = q (∂y[1]/∂x[1]: 0.15, true 1.1); right where p ≠ q (∂y[0]/∂x[1]: 0)
   true − claimed = y[p] δ[p,q] − x[p] y[p] δ[p,q]""",
     ("cube", "x", "symbolic"): """\
@@ -185,11 +185,11 @@ Refuted: cube, input x (mine.py:62)
   Wrong power (mine.py:62).
   3 x[p] δ[p,q] → 3 x^2[p] δ[p,q]
   With this edit it is proved; `gradcheck verify mine.py::cube --fix` writes it.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   n = 1
   x (1) = [-1.0]
   ∂y[0]/∂x[0]: spec −3, symbolic 3
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   wrong where p = q (∂y[1]/∂x[1]: −3.7, true 4.5); right where p ≠ q (∂y[0]/∂x[1]: 0)
   true − claimed = 3 x^2[p] δ[p,q] − 3 x[p] δ[p,q]""",
     ("parabola", "x", "symbolic"): """\
@@ -198,22 +198,22 @@ Refuted: parabola, input x (mine.py:70)
   The derivative that follows from the forward, to paste:
     2 * einsum("p,p,pq->pq", "x", "y", delta)
     + einsum("pq->pq", delta)
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   n = 1
   x (1) = [0.0]
   y (1) = [1.0]
   ∂h[0]/∂x[0]: spec 2.7, symbolic 1
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   wrong where p = q (∂h[2]/∂x[2]: 1.2, true −3.6); right where p ≠ q (∂h[0]/∂x[1]: 0)
   true − claimed = 2 x[p] y[p] δ[p,q] + δ[p,q] − exp(x[p]) exp(y[p]) δ[p,q]""",
     ("damped", "x", "symbolic"): """\
 Refuted: damped, input x (mine.py:80)
   The parameter eps stands in another place: the smaller it is, the less is wrong (mine.py:80).
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   n = 1, eps = 0.001
   x (1) = [1.0]
   ∂y[0]/∂x[0]: spec 1, symbolic 1.0
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   wrong where p = q (∂y[1]/∂x[1]: −1.0421477303, true −1.0421477301); right where p ≠ q
   (∂y[0]/∂x[1]: 0)
   true − claimed = x^(-1)[p] y[p] δ[p,q] + x[p] (x[p] + eps)^(-1) δ[p,q] − log(x[p]) δ[p,q] − δ[p,q]""",
@@ -222,14 +222,14 @@ Refuted: chain, input b (mine.py:21)
   Link softmax: wrong letter in term 2 (mine.py:21).
   - a[p,s] a[p,s] δ[p,r] → - a[p,q] a[p,s] δ[p,r]
   With this edit it is proved; `gradcheck verify mine.py::chain --fix` writes it.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   m = 1, n = 1, o = 2
   x (1 × 1) = [[0.0]]
   w (1 × 2) = [[0.0, 0.0]]
   b (2) = [0.0, 1.0]
   y (1 × 2) = [[0.5, 0.5]]
   ∂L/∂b[1]: chain 0.86, symbolic 0.23
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   in softmax: wrong where p = r, q ≠ s (∂a[2,3]/∂z[2,1]: −0.00049, true −0.011); right where p = r,
   q = s (∂a[0,2]/∂z[0,2]: 0.034); p ≠ r (∂a[0,0]/∂z[1,1]: 0)
   true − claimed = Σ_p a[p,r] / m − Σ_pq y[p,q] a^(-1)[p,q] a^2[p,r] / m""",
@@ -239,17 +239,17 @@ Refuted: closed, input z (mine.py:87)
   y[r,s] / m → - y[r,s] / m
   - a[r,s] / m → + a[r,s] / m
   With this edit it is proved; `gradcheck verify mine.py::closed --fix` writes it.
-  by symbolic (cpu exact)
+  Refuted by symbolic (cpu exact)
   m = 1, n = 2
   z (1 × 2) = [[0.0, 1.0]]
   y (1 × 2) = [[0.5, 0.5]]
   ∂L/∂z[0,0]: spec 0.23, symbolic −0.23
-  certified: balls around the two values at this point do not meet
+  certified in ball arithmetic: the two values cannot be equal
   true − claimed = −2 y[r,s] / m + 2 a[r,s] / m""",
     ("logistic", "z", "autograd"): """\
 Refuted: logistic, input z (mine.py:94)
   It overflows in float32 where the derivative is finite (mine.py:94).
-  by autograd (cpu float32)
+  Refuted by autograd (cpu float32)
   n = 1
   z (1) = [-90.0]
   ∂s[0]/∂z[0]: spec nan, autograd 8.2e−40
@@ -311,7 +311,7 @@ OPAQUE = {
   The derivative that follows from the forward, as a spec has it:
     einsum("pq,pr,qs->pqrs", "out", delta, delta)
     - einsum("pq,ps,pr->pqrs", "out", "out", delta)
-  by autograd (cpu float64)
+  Refuted by autograd (cpu float64)
   m = 1, n = 2
   z (1 × 2) = [[0.0, 1.0]]
   ∂out[0,0]/∂z[0,1]: vjp −0.53, autograd −0.20
@@ -321,7 +321,7 @@ OPAQUE = {
     averaged: """\
   Wrong factor: 1/m too much.
   It would be right for another question: it is the mean instead of the sum over m.
-  by autograd (cpu float64)
+  Refuted by autograd (cpu float64)
   m = 2, n = 2
   z (2 × 2) = [[0.0, 0.0], [0.0, 0.0]]
   ∂out[0,0]/∂z[0,0]: vjp 0.125, autograd 0.25
@@ -333,7 +333,7 @@ OPAQUE = {
   The derivative that follows from the forward, as a spec has it:
     einsum("pq,pr,qs->pqrs", "out", delta, delta)
     - einsum("pq,ps,pr->pqrs", "out", "out", delta)
-  by autograd (cpu float64)
+  Refuted by autograd (cpu float64)
   m = 1, n = 1
   z (1 × 1) = [[0.0]]
   ∂out[0,0]/∂z[0,0]: vjp 1, autograd 0
@@ -360,7 +360,7 @@ PLUS = """\
   The derivative that follows from the forward, as a spec has it:
     -einsum("pq->pq", "y") / size("m")
     + einsum("pq->pq", "a") / size("m")
-  by autograd (cpu float64)
+  Refuted by autograd (cpu float64)
   m = 1, n = 1
   z (1 × 1) = [[0.0]]
   y (1 × 1) = [[1.0]]

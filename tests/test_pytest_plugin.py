@@ -263,7 +263,7 @@ def test_what_is_not_decided_is_skipped_with_the_reason_and_counted(run: Run) ->
     result = run("-rs", *CHEAP, kink=kink)
     assert result.parseoutcomes() == {"passed": 2, "skipped": 1}
     assert result.ret == 0
-    says(result, "SKIPPED [1] specs/kink.py:7: undecided: ", "Not verified\n", "1 undecided")
+    says(result, "SKIPPED [1] specs/kink.py:7: undecided: ", "Not concluded\n", "1 undecided")
 
 
 def test_a_claim_that_nothing_supports_fails_the_run_although_no_item_does(run: Run) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
 import importlib.resources
 import json
 import re
 import xml.etree.ElementTree as ET
 from datetime import date
 from pathlib import Path
+from urllib.parse import unquote
 
 import jsonschema
 import pytest
 from click.testing import CliRunner
 
+from gradcheck import verify
 from gradcheck.cli import main
 from gradcheck.reports.findings import RULES, findings
 from gradcheck.reports.formats import FORMATS, format_of, write
 from gradcheck.reports.gaps import Gap
+from gradcheck.reports.matrix import matrix
 from gradcheck.reports.model import Check, Report, Verdict
 from gradcheck.reports.sarif import _artifact
 
@@ -150,8 +155,8 @@ def test_junit_counts_and_places(printed):
     wrong = cases["wrong", "x[symbolic-cpu-exact]"]
     assert wrong.find("failure").get("type") == "refuted"
     assert "some_specs.py" in wrong.get("file")
-    missing = cases["partial", "z[—-—-—]"]
-    assert missing.find("error").get("type") == "not verified"
+    missing = cases["partial", "z[missing]"]
+    assert missing.find("error").get("type") == "not covered"
     assert "no derivative with respect to z is claimed" in missing.find("error").text
     assert list(cases["right", "x[symbolic-cpu-exact]"]) == []
 
@@ -159,7 +164,17 @@ def test_junit_counts_and_places(printed):
 def test_junit_survives_hostile_text():
     suite = ET.fromstring(FORMATS["junit"](evil())).find("testsuite")
     assert "alert" in suite[0].get("classname")
-    assert int(suite.get("errors")) == 3
+    assert int(suite.get("errors")) == 2  # a claim that is not covered, and what is required
+
+
+def test_a_link_that_is_told_once_is_the_failure_of_every_check():
+    """One mistake of a link refutes a chain for several inputs, each a test case of its own."""
+    found = {"link": "softmax", "message": "wrong sign", "location": "a.py:3", "edit": None}
+    checks = [check(claim="chain", input=x, verdict="refuted", diagnosis=found) for x in "xwb"]
+    suite = ET.fromstring(FORMATS["junit"](Report(checks))).find("testsuite")
+    messages = {case.find("failure").get("message") for case in suite}
+    assert messages == {"Refuted: chain, inputs x, w, b (a.py:3)"}
+    assert all("Link softmax: wrong sign (a.py:3)." in case.find("failure").text for case in suite)
 
 
 def test_an_empty_report_is_no_success():
@@ -284,3 +299,101 @@ def test_places_are_uris_on_every_system():
     assert _artifact("C:\\my specs\\a.py") == {"uri": "file:///C:/my%20specs/a.py"}
     assert _artifact("specs/\udcff.py") == {"uri": "specs/%FF.py"}
     assert _artifact("/home/a.py") == {"uri": "file:///home/a.py"}
+    assert _artifact("c:a.py") == {"uri": "c%3Aa.py"}  # a file's name, not a drive
+
+
+# ---------------------------------------------------------------- a file that cannot be loaded
+
+
+@pytest.fixture(scope="module")
+def unread(folder):
+    """A report on one file that is right and one that cannot be loaded."""
+    (folder / "broken_one.py").write_text("import numpy\nx = 1 / 0\n", encoding="utf-8")
+    with contextlib.chdir(folder):
+        return verify(
+            ["some_specs.py::right", "broken_one.py"], oracles=["symbolic"], profile="quick"
+        )
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "json"])
+def test_a_file_that_cannot_be_loaded_is_said_to_be_that(unread, form):
+    if form == "html":
+        pytest.importorskip("jinja2")
+    text = FORMATS[form](unread)
+    said = html.unescape(unquote(text).replace("\\", ""))
+    assert "ould not be loaded: broken_one.py:2" in said
+    assert "ZeroDivisionError: division by zero" in said
+    assert "—" not in said
+    assert "broken_one.py, " not in said
+
+
+def test_a_file_that_cannot_be_loaded_in_every_word(unread):
+    text = str(unread)
+    assert re.search(r"^broken_one\.py +error ", text, re.MULTILINE)
+    assert (
+        "\nNot concluded\n"
+        "  could not be loaded: broken_one.py:2: ZeroDivisionError: division by zero\n\n"
+    ) in text
+    assert "Not covered" not in text  # what it claims nobody knows
+    assert text.endswith("1 claim, 1 covered; 1 target could not be loaded; exit 3")
+    case = ET.fromstring(FORMATS["junit"](unread)).find("testsuite/testcase[@file='broken_one.py']")
+    assert (case.get("classname"), case.get("name")) == ("broken_one.py", "could not be loaded")
+    assert case.get("line") == "2"
+    (line, _) = FORMATS["github"](unread).splitlines()
+    assert line == (
+        "::error file=broken_one.py,line=2,title=Could not be loaded%3A broken_one.py%3A2"
+        "::ZeroDivisionError: division by zero"
+    )
+    (result,) = json.loads(FORMATS["sarif"](unread))["runs"][0]["results"]
+    assert (result["ruleId"], result["level"]) == ("incomplete", "error")
+    assert "| broken\\_one.py | error |" in FORMATS["markdown"](unread)
+
+
+def test_nothing_but_files_that_cannot_be_loaded_has_a_matrix_without_oracles():
+    report = Report(
+        [check(claim="a.py", input="—", oracle="—", verdict="error", reason="a.py:1: no")]
+    )
+    assert matrix(report) == [["claim", "verdict"], ["a.py", "error"]]
+
+
+# ---------------------------------------------------------------- one word a thing
+
+
+def every_kind():
+    """A report with something in every section."""
+    return Report(
+        checks=[
+            check(),
+            check(claim="wrong", verdict="refuted"),
+            check(oracle="jax", verdict="error", reason="it crashed", required=True),
+            check(claim="kinky", verdict="undecided", reason="a branch"),
+            check(claim="absent", oracle="—", verdict="missing", reason="nothing is claimed"),
+        ],
+        problems=["no oracle can run on cuda:0"],
+    )
+
+
+@pytest.mark.parametrize("form", ["text", "github", "markdown", "junit", "sarif", "html"])
+def test_all_formats_call_a_thing_alike(form):
+    if form == "html":
+        pytest.importorskip("jinja2")
+    text = html.unescape(unquote(FORMATS[form](every_kind()))).replace("\\", "")
+    assert "Not verified" not in text
+    assert "not verified" not in text
+    for word in ("Refuted", "kinky", "no oracle can run on cuda:0"):
+        assert word in text
+    if form != "junit":  # which has its own word for whatever is wanting, "error"
+        assert "Not covered" in text
+        assert "Required, but" in text
+
+
+def test_a_required_check_of_a_claim_that_others_cover_is_no_claim_uncovered():
+    found = {f.title: (f.rule, f.text) for f in findings(every_kind())}
+    assert found["Required, but not concluded: softmax, z"] == (
+        "incomplete",
+        "error by jax: it crashed",
+    )
+    assert found["Not covered: kinky, z"] == ("not-covered", "undecided by torch: a branch")
+    assert found["Not covered: absent, z"] == ("not-covered", "missing: nothing is claimed")
+    assert found["Required, but absent: no oracle can run on cuda:0"][0] == "incomplete"
+    assert len(found) == 5

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def summarise(results: Results, terminal: Any) -> None:
-    """Write the summary; under -q only what is not verified, and the counts."""
+    """Write the summary; under -q only what is not concluded, and the counts."""
     report = results.report
     if report is None:
         return
     terminal.section("gradcheck")
     if terminal.verbosity >= 0:
         _tables(results, report, terminal)
-    _listed(terminal, "Not verified", reasons(report))
+    _listed(terminal, "Not concluded", reasons(report))
     _listed(terminal, "Not covered", uncovered(report), red=True)
     _listed(terminal, "Required, but absent", report.problems, red=True)
     _listed(terminal, "Known gaps", [str(gap) for gap in report.gaps], yellow=True)

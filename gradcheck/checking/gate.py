@@ -16,6 +16,7 @@ from gradcheck.errors import UsageError
 from gradcheck.oracles import EXACT, check_names, missing
 from gradcheck.reports import gaps as states
 from gradcheck.reports.model import Check, Report, Verdict, homes
+from gradcheck.reports.naming import Names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -112,12 +113,19 @@ def outcome(check: Check, own: Gate) -> Outcome:
     if check.verdict is Verdict.MISSING:
         return Outcome("failed", reason)
     if check.required:
-        return Outcome("failed", f"not verified, and {check.oracle} is required; {reason}")
+        return Outcome("failed", f"not concluded, and {check.oracle} is required; {reason}")
     return Outcome("skipped", reason)
 
 
 def _names(gap: Gap, check: Check) -> bool:
     return gap.names(check.claim, homes(check), check.input)
+
+
+class _Claim(NamedTuple):
+    """The checks of one claim, and where it is written: to find that out takes longer than to compare."""
+
+    checks: list[Check]
+    homes: tuple[str, ...]
 
 
 # ---------------------------------------------------------------------- a whole run
@@ -136,11 +144,11 @@ def judge(report: Report, own: Gate) -> None:
     groups: dict[tuple[str, str, str], list[Check]] = {}
     for check in report.checks:
         groups.setdefault((check.claim, check.address, check.input), []).append(check)
-    claims = list(groups.values())
+    claims = [_Claim(checks, homes(checks[0])) for checks in groups.values()]
     report.gaps = [_judged(gap, claims, own) for gap in own.gaps]
     if not own.complete:
         report.gaps = [gap for gap in report.gaps if gap.state != states.UNMATCHED]
-    unmet = [u for checks in claims for u in _unmet(checks, own) if not report.excuse(*u[:2])]
+    unmet = [u for claim in claims for u in _unmet(claim.checks, own) if not report.excuse(*u[:2])]
     report.problems.extend(_absent(own))
     report.problems.extend(_grouped(report, unmet))
     report.problems.extend(_expired(report.gaps))
@@ -154,9 +162,9 @@ def _absent(own: Gate) -> Iterator[str]:
 
 
 def _unmet(checks: list[Check], own: Gate) -> Iterator[_Unmet]:
-    """What one claim lacks; one that is missing altogether lacks everything, which is said once."""
+    """What one claim lacks; one that is missing or unread lacks everything, which is said once."""
     first = checks[0]
-    if first.verdict is Verdict.MISSING:
+    if first.verdict is Verdict.MISSING or first.unread:
         return
     for name in own.oracles:
         if not any(check.oracle == name for check in checks):
@@ -182,11 +190,10 @@ def _reaches(check: Check, verdict: Verdict) -> bool:
 
 def _grouped(report: Report, unmet: Iterable[_Unmet]) -> Iterator[str]:
     """Each requirement once, with the first few claims that do not meet it."""
-    labels = report.labels()
+    known = Names(report)
     groups: dict[str, list[str]] = {}
     for check, _, requirement in unmet:
-        name = f"{labels[check.claim, check.address]}, {check.input}"
-        groups.setdefault(requirement, []).append(name)
+        groups.setdefault(requirement, []).append(known.of(check))
     for requirement, names in groups.items():
         more = len(names) - _NAMED
         shown = names if more <= 1 else [*names[:_NAMED], f"and {more} more"]
@@ -209,9 +216,11 @@ def _nothing_matched(own: Gate, checks: Sequence[Check]) -> Iterator[str]:
             yield f"nothing matches {pattern!r}, which is required to be {verdict}"
 
 
-def _judged(gap: Gap, claims: Sequence[list[Check]], own: Gate) -> Gap:
+def _judged(gap: Gap, claims: Sequence[_Claim], own: Gate) -> Gap:
     """The gap with its state: whether anything is there that it speaks of, and needs it."""
-    named = [checks for checks in claims if _names(gap, checks[0])]
+    named = [
+        checks for checks, places in claims if gap.names(checks[0].claim, places, checks[0].input)
+    ]
     if not named:
         return replace(gap, state=states.UNMATCHED)
     if gap.expired(own.today):

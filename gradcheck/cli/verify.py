@@ -11,6 +11,7 @@ import click
 from gradcheck.cli.arguments import OneOf, listed
 from gradcheck.configuration import VERDICTS, Configuration, nearest, read, spec_files
 from gradcheck.errors import UsageError
+from gradcheck.reports.cleaning import utf8
 from gradcheck.reports.formats import FORMATS, check_path, format_of, write
 
 if TYPE_CHECKING:
@@ -264,4 +265,4 @@ def _deliver(report: Report, form: str | None, output: Path | None) -> None:
     elif form in (None, "text"):
         render(report, Console())
     else:
-        click.echo(FORMATS[form](report))
+        click.echo(utf8(FORMATS[form](report)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcheck.errors import UsageError
+from gradcheck.reports.cleaning import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,8 +109,7 @@ def write(report: Report, path: Path, form: str | None = None) -> None:
     check_path(path)
     text = FORMATS[form or format_of(path)](report) + "\n"
     try:
-        # A file's name may hold bytes that are no text; they show as escapes, also inside JSON.
-        replace_file(path, text.encode("utf-8", "backslashreplace"))
+        replace_file(path, utf8(text).encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradcheck.reports.cleaning import visible
 from gradcheck.reports.findings import Finding, findings
 from gradcheck.reports.text import summary
 
@@ -20,7 +21,7 @@ def github(report: Report) -> str:
 
 
 def _annotation(finding: Finding) -> str:
-    level = "warning" if finding.rule == "not-verified" else "error"
+    level = "warning" if finding.rule == "not-covered" else "error"
     fields = {"title": finding.title}
     if finding.place is not None:
         fields = {"file": finding.place.file, "line": str(finding.place.line), **fields}
@@ -29,7 +30,8 @@ def _annotation(finding: Finding) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    """The text on one line; the log would obey colours, and may end a line at control characters."""
+    return visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,13 @@ def columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
+
+
+def folded(text: Text, width: int) -> Sequence[Text]:
+    """The text line by line, folded at words where a line is longer."""
+    if "\n" not in text.plain and "\t" not in text.plain and cell_len(text.plain) <= width:
+        return [text]
+    return list(text.wrap(plain_console(io.StringIO(), width), width))
 
 
 def plain_console(buffer: io.StringIO, width: int) -> Console:

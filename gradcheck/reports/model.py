@@ -18,6 +18,8 @@ from gradcheck.reports.strict import decode, encode
 
 SCHEMA = 1
 
+NOTHING = "—"  # stands for the oracle, device and dtype where none was asked
+
 EXIT_OK = 0
 EXIT_REFUTED = 1
 EXIT_INCOMPLETE = 3
@@ -159,6 +161,11 @@ class Check:
             return self.examples > 0
         return self.verdict in (Verdict.PROVED, Verdict.IDENTITY)
 
+    @property
+    def unread(self) -> bool:
+        """Whether it stands for a file or chain that could not be loaded: what it claims nobody knows."""
+        return self.oracle == NOTHING and self.verdict is Verdict.ERROR
+
     def plot(self) -> Any:
         """|claim − truth| of a refuted check over its indices, as a matplotlib figure.
 
@@ -227,11 +234,14 @@ class Report:
     def claims(self) -> dict[tuple[str, str], bool]:
         """For each claim and input, whether it is covered.
 
-        Covered: no oracle refutes it, and at least one proves, identifies or agrees with it.
+        Covered: no oracle refutes it, and at least one proves, identifies or agrees with it. What a
+        file claims that could not be loaded is not known, and not counted.
         """
         labels = self.labels()
         groups: dict[tuple[str, str], list[Check]] = {}
         for check in self.checks:
+            if check.unread:
+                continue
             key = (labels[check.claim, check.address], check.input)
             groups.setdefault(key, []).append(check)
         return {key: _covered(checks) for key, checks in groups.items()}
@@ -281,11 +291,9 @@ class Report:
 
     def excuse(self, check: Check, oracle: str = "") -> Gap | None:
         """The open gap that speaks of a claim, or of one oracle's say on it where that is named."""
-        for gap in self.gaps:
-            known = gap.state == OPEN and gap.names(check.claim, homes(check), check.input)
-            if known and gap.oracle in ("", oracle):
-                return gap
-        return None
+        open_ = [gap for gap in self.gaps if gap.state == OPEN and gap.oracle in ("", oracle)]
+        places = homes(check) if open_ else ()
+        return next((gap for gap in open_ if gap.names(check.claim, places, check.input)), None)
 
     def raise_on_failure(self) -> None:
         """Raise `VerificationFailed`, whose text is the report, unless the report is ok."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 
-from gradcheck.reports.table import natural_width
-from gradcheck.reports.text import PLAIN_WIDTH, print_report
+from gradcheck.reports.text import styled
 
 if TYPE_CHECKING:
     from gradcheck.reports.model import Report
@@ -21,15 +21,15 @@ _FORMAT = (
 
 def notebook_html(report: Report) -> str:
     """The report as one block of preformatted HTML, its styles inline; all text in it is escaped."""
-    width = max(PLAIN_WIDTH, natural_width(report) if report.checks else 0)
+    text = styled(report)
     console = Console(
         file=io.StringIO(),
         record=True,
-        width=width,
+        width=max(1, *map(cell_len, text.plain.split("\n"))),
         color_system="truecolor",
         force_terminal=True,
         force_jupyter=False,
         legacy_windows=False,
     )
-    print_report(report, console)
+    console.print(text, highlight=False, soft_wrap=True)
     return console.export_html(inline_styles=True, code_format=_FORMAT)

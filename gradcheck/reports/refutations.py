@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck.reports import numbers
 from gradcheck.reports.diagnosis import diagnosis_lines, patterns_told
 from gradcheck.reports.model import Check, Counterexample, Report, Verdict, short
-from gradcheck.reports.table import oracle_name
+from gradcheck.reports.naming import Names, oracle_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,21 +17,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Refutation:
-    """What to print of one refuted claim: a title, paragraphs, and code that reproduces it."""
+    """What to print of one refuted claim: a title, paragraphs, and code that reproduces it.
+
+    Attributes:
+        title: Which claim, and where it stands.
+        lines: What is wrong, what would mend it, and the counterexample.
+        snippet: Python that reproduces it; empty where there is none.
+        check: The check whose counterexample is shown.
+        checks: All checks that it tells of.
+    """
 
     title: str
     lines: list[str]
     snippet: str
     check: Check
+    checks: list[Check]
 
 
-def refutations(report: Report) -> list[Refutation]:
+def refutations(report: Report, names: Names | None = None) -> list[Refutation]:
     """One for each claim and input that some oracle refutes, in the order of the checks."""
-    labels = report.labels()
+    names = names or Names(report)
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in report.checks:
         if check.verdict is Verdict.REFUTED:
-            key = (labels[check.claim, check.address], check.input)
+            key = (names.claim(check), check.input)
             groups.setdefault(key, []).append(check)
     merged = _of_links(_of_forwards(groups))
     return [_refutation(label, checks) for (label, _), checks in merged.items()]
@@ -79,7 +88,7 @@ def _refutation(label: str, checks: list[Check]) -> Refutation:
         lines += _counterexample(found, shown)
     if shown.reason:
         lines.append(shown.reason)
-    return Refutation(title, lines, found.snippet if found else "", shown)
+    return Refutation(title, lines, found.snippet if found else "", shown, checks)
 
 
 def _place(check: Check) -> str | None:
@@ -100,7 +109,7 @@ def _oracles(shown: Check, checks: list[Check]) -> str:
     rest = [check for check in checks if check is not shown]
     same = [check for check in rest if oracle_name(check) == oracle_name(shown)]
     others = [check for check in rest if oracle_name(check) != oracle_name(shown)]
-    return f"by {_who([shown, *same])}" + (f"; also by {_who(others)}" if others else "")
+    return f"Refuted by {_who([shown, *same])}" + (f"; also by {_who(others)}" if others else "")
 
 
 def _who(checks: list[Check]) -> str:
@@ -138,7 +147,7 @@ def _gap(found: Counterexample) -> str:
     if not math.isfinite(gap):
         return "one of them is not finite"
     if found.dtype == "exact":
-        return "certified: balls around the two values at this point do not meet"
+        return "certified in ball arithmetic: the two values cannot be equal"
     if not (found.bound > 0 and math.isfinite(found.bound)):
         return f"the gap of {numbers.number(gap)} is more than rounding can explain"
     times = numbers.worst(gap / found.bound)

@@ -11,13 +11,14 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from gradcheck.reports.cleaning import visible
 from gradcheck.reports.findings import RULES, Finding, findings
 
 if TYPE_CHECKING:
     from gradcheck.reports.model import Report
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
-_LEVELS = {"refuted": "error", "not-verified": "warning", "incomplete": "error"}
+_LEVELS = {"refuted": "error", "not-covered": "warning", "incomplete": "error"}
 
 
 def sarif(report: Report) -> str:
@@ -56,7 +57,7 @@ def _result(finding: Finding) -> dict[str, Any]:
         "ruleId": finding.rule,
         "ruleIndex": list(RULES).index(finding.rule),
         "level": _LEVELS[finding.rule],
-        "message": {"text": f"{finding.title}\n\n{finding.text}".strip()},
+        "message": {"text": visible(finding.message)},
         # A finding stays the same one while lines move around it.
         "partialFingerprints": {"claim/v1": hashlib.sha256(known).hexdigest()},
     }
@@ -75,9 +76,17 @@ def _result(finding: Finding) -> dict[str, Any]:
 def _artifact(file: str) -> dict[str, str]:
     """A path as a URI, relative to the root of the repository where it can be."""
     windows = PureWindowsPath(file)
-    if windows.drive:  # c:/project, whose colon belongs to the drive
+    if windows.drive and windows.root:  # C:/project, whose colon belongs to the drive
         drive = windows.drive.replace("\\", "/")
-        return {"uri": f"file:///{drive}{quote(windows.as_posix()[len(drive) :])}"}
+        return {"uri": f"file:///{drive}{_quoted(windows.as_posix()[len(drive) :])}"}
     path = PurePosixPath(file)
-    uri = quote(path.as_posix(), errors="surrogateescape")
+    uri = _quoted(path.as_posix())
     return {"uri": f"file://{uri}"} if path.is_absolute() else {"uri": uri}
+
+
+def _quoted(path: str) -> str:
+    """The path as part of a URI; bytes that are no text stand as they are."""
+    try:
+        return quote(path, errors="surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair, which a file on Windows can be called
+        return quote(path, errors="surrogatepass")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.cells import cell_len
-from rich.table import Table
 from rich.text import Text
 
 from gradcheck.reports import numbers
-from gradcheck.reports.model import Check, Report, Verdict
+from gradcheck.reports.cleaning import one_line
+from gradcheck.reports.listing import folded
+from gradcheck.reports.model import NOTHING, Check, Report, Verdict
+from gradcheck.reports.naming import oracle_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gradcheck.reports.naming import Names
 
 COLUMNS = (
     "claim", "input", "oracle", "device", "dtype", "verdict", "examples", "worst/bound", "time",
@@ -34,92 +37,113 @@ STYLES = {
     Verdict.MISSING: "yellow",
 }
 
-Row = dict[str, str]
+Row = tuple[str, ...]
 
 
-def oracle_name(check: Check) -> str:
-    """The oracle, and for the native one whose implementation it was."""
-    return f"{check.oracle} ({check.framework})" if check.framework else check.oracle
+class Table:
+    """The checks as rows of text, with the breadth of each column; to be made once a rendering."""
+
+    def __init__(self, report: Report, names: Names) -> None:
+        self.checks = report.checks
+        self.rows = [row(check, names) for check in report.checks]
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(COLUMNS)
+        self._breadths = {
+            title: max(map(cell_len, {title, *cells}))
+            for title, cells in zip(COLUMNS, columns, strict=True)
+        }
+
+    @property
+    def width(self) -> int:
+        """The width at which the whole table stands without a fold."""
+        return self._width(COLUMNS)
+
+    def lines(self, width: int) -> Iterator[Text]:
+        """The table line by line; a list where even the shortest table is wider than the terminal."""
+        if not self.rows:
+            return
+        columns = self._fitting(width)
+        if columns is None:
+            for check, cells in zip(self.checks, self.rows, strict=True):
+                yield from folded(_listed(check, dict(zip(COLUMNS, cells, strict=True))), width)
+        else:
+            yield from self._aligned(columns, width)
+
+    def _width(self, columns: Sequence[str]) -> int:
+        return sum(self._breadths[column] for column in columns) + _GAP * (len(columns) - 1)
+
+    def _fitting(self, width: int) -> tuple[str, ...] | None:
+        """The most columns that fit, the claim's folded if need be; None where none do."""
+        columns: tuple[str, ...] = COLUMNS
+        for given_up in ("", *_GIVEN_UP):
+            columns = tuple(column for column in columns if column != given_up)
+            if self._width(columns) <= width:
+                return columns
+        claim = min(_NARROWEST_CLAIM, self._breadths["claim"])
+        return columns if self._width(columns[1:]) + _GAP + claim <= width else None
+
+    def _aligned(self, columns: tuple[str, ...], width: int) -> Iterator[Text]:
+        claim = width - self._width(columns[1:]) - _GAP
+        breadths = {**self._breadths, "claim": min(self._breadths["claim"], claim)}
+        places = [
+            (COLUMNS.index(column), breadths[column], column in _NUMERIC) for column in columns
+        ]
+        blank = " " * _GAP
+        yield Text(blank.join(_padded(COLUMNS, places)), "bold")
+        yield Text("─" * (sum(breadths[column] for column in columns) + _GAP * (len(columns) - 1)))
+        verdict = columns.index("verdict")
+        for check, cells in zip(self.checks, self.rows, strict=True):
+            first, *rest = _claim_lines(cells[0], breadths["claim"])
+            parts = _padded((first, *cells[1:]), places)
+            line = Text(blank.join(parts))
+            start = sum(len(part) + _GAP for part in parts[:verdict])
+            line.stylize(STYLES[check.verdict], start, start + len(check.verdict))
+            yield line
+            yield from map(Text, rest)
 
 
-def natural_width(report: Report) -> int:
-    """The width at which the whole table stands without a fold."""
-    return _width(COLUMNS, _rows(report))
-
-
-def tabulate(report: Report, width: int) -> Iterator[Table | Text]:
-    """The checks as a table; as a list where even the shortest table is wider than the terminal."""
-    rows = _rows(report)
-    columns = _fitting(rows, width)
-    if columns is None:
-        yield from _listing(report, rows)
-    else:
-        yield _table(report, rows, columns)
-
-
-def _rows(report: Report) -> list[Row]:
-    labels = report.labels()
-    return [_row(check, labels[check.claim, check.address]) for check in report.checks]
-
-
-def _row(check: Check, label: str) -> Row:
-    return {
-        "claim": label,
-        "input": check.input,
-        "oracle": oracle_name(check),
-        "device": check.device,
-        "dtype": check.dtype,
-        "verdict": str(check.verdict),
-        "examples": str(check.examples),
-        "worst/bound": numbers.worst(check.worst),
-        "time": numbers.duration(check.seconds),
-    }
-
-
-def _breadth(column: str, rows: list[Row]) -> int:
-    return max(cell_len(column), *(cell_len(row[column]) for row in rows), 0)
-
-
-def _width(columns: tuple[str, ...], rows: list[Row]) -> int:
-    return sum(_breadth(column, rows) for column in columns) + _GAP * (len(columns) - 1)
-
-
-def _fitting(rows: list[Row], width: int) -> tuple[str, ...] | None:
-    """The most columns that fit, the claim's folded if need be; None where none do."""
-    columns: tuple[str, ...] = COLUMNS
-    for given_up in ("", *_GIVEN_UP):
-        columns = tuple(column for column in columns if column != given_up)
-        if _width(columns, rows) <= width:
-            return columns
-    folded = _width(columns[1:], rows) + _GAP + min(_NARROWEST_CLAIM, _breadth("claim", rows))
-    return columns if folded <= width else None
-
-
-def _table(report: Report, rows: list[Row], columns: tuple[str, ...]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, _GAP - 1, 0, 0),  # the box's own divider is a blank
+def row(check: Check, names: Names) -> Row:
+    """A check's cells; those of which there is nothing to say are left empty."""
+    return (
+        one_line(names.claim(check)),
+        "" if check.unread else one_line(check.input),
+        _said(oracle_name(check)),
+        _said(check.device),
+        _said(check.dtype),
+        str(check.verdict),
+        str(check.examples),
+        numbers.worst(check.worst),
+        numbers.duration(check.seconds),
     )
-    for column in columns:
-        justify = "right" if column in _NUMERIC else "left"
-        table.add_column(column, justify=justify, no_wrap=column != "claim", overflow="fold")  # type: ignore[arg-type]
-    for check, row in zip(report.checks, rows, strict=True):
-        cells = [Text(row[column]) for column in columns]
-        cells[columns.index("verdict")].stylize(STYLES[check.verdict])
-        table.add_row(*cells)
-    return table
 
 
-def _listing(report: Report, rows: list[Row]) -> Iterator[Text]:
+def _said(cell: str) -> str:
+    return "" if cell == NOTHING else one_line(cell)
+
+
+def _padded(cells: Sequence[str], places: Iterable[tuple[int, int, bool]]) -> list[str]:
+    """The cells as broad as their columns: numbers to the right, words to the left."""
+    parts = []
+    for index, breadth, right in places:
+        blank = " " * (breadth - cell_len(cells[index]))
+        parts.append(blank + cells[index] if right else cells[index] + blank)
+    return parts
+
+
+def _claim_lines(claim: str, width: int) -> list[str]:
+    """A claim's name, folded where its column is narrower."""
+    if cell_len(claim) <= width:
+        return [claim]
+    return [line.plain.rstrip() for line in folded(Text(claim), width)]
+
+
+def _listed(check: Check, cells: dict[str, str]) -> Text:
     """One paragraph a check, for terminals too narrow for columns."""
-    for check, row in zip(report.checks, rows, strict=True):
-        where = ", ".join(row[key] for key in ("oracle", "device", "dtype") if row[key])
-        yield Text.assemble(
-            (row["verdict"], STYLES[check.verdict]),
-            (f" {row['claim']}, {row['input']}", "bold"),
-            f" by {where}" if where else "",
-            f", {row['examples']} examples" if check.examples else "",
-            f", worst/bound {row['worst/bound']}" if check.worst is not None else "",
-        )
+    where = ", ".join(cells[key] for key in ("oracle", "device", "dtype") if cells[key])
+    claim = ", ".join(cells[key] for key in ("claim", "input") if cells[key])
+    return Text.assemble(
+        (cells["verdict"], STYLES[check.verdict]),
+        (f" {claim}", "bold"),
+        f" by {where}" if where else "",
+        f", {cells['examples']} examples" if check.examples else "",
+        f", worst/bound {cells['worst/bound']}" if check.worst is not None else "",
+    )

@@ -1,4 +1,4 @@
-"""One HTML file: the matrix, each derivation typeset, each refutation with its heat map.
+"""One HTML file: each refutation with its heat map, the matrix, each derivation typeset.
 
 It needs no network and no script, reads on a phone, and follows the reader's light or dark setting.
 Whatever users wrote is escaped by the template engine; formulas become MathML.
@@ -7,20 +7,22 @@ Whatever users wrote is escaped by the template engine; formulas become MathML.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradcheck.errors import UsageError
 from gradcheck.reports import numbers
-from gradcheck.reports.findings import findings
+from gradcheck.reports.cleaning import visible
+from gradcheck.reports.findings import TITLES, findings
 from gradcheck.reports.html.heat import Heat, heat_of
 from gradcheck.reports.matrix import matrix
-from gradcheck.reports.reasons import counted_apart, established, reasons
+from gradcheck.reports.model import Report
+from gradcheck.reports.naming import Names
+from gradcheck.reports.reasons import reasons
 from gradcheck.reports.refutations import Refutation, refutations
-from gradcheck.reports.table import COLUMNS, oracle_name
-from gradcheck.reports.text import summary
+from gradcheck.reports.table import COLUMNS, row
+from gradcheck.reports.text import sections, summary
 
-if TYPE_CHECKING:
-    from gradcheck.reports.model import Check, Report
+_REST = ("Established exactly", "Form checked", "Examples counted apart", "Notes")
 
 
 @dataclass(frozen=True)
@@ -48,53 +50,51 @@ def html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja").render(**_content(report))
+    return visible(environment.get_template("report.html.jinja").render(**_content(report)))
 
 
 def _content(report: Report) -> dict[str, Any]:
     from gradcheck import __version__
 
-    rows = matrix(report)
-    found = findings(report)
-    labels = report.labels()
+    names = Names(report)
+    rows = matrix(report, names)
+    found = findings(report, names)
+    said = dict(sections(report, names))
     return {
         "report": report,
         "version": __version__,
         "summary": summary(report),
         "counts": [(str(v), n) for v, n in report.counts().items()],
-        "head": rows[0] if rows else [],
+        "head": rows[0],
         "matrix": rows[1:],
-        "sections": [_section(report, refutation) for refutation in refutations(report)],
-        "unverified": [f for f in found if f.rule != "refuted"],
+        "refuted": [_section(report, names, r) for r in refutations(report, names)],
+        "wanting": [
+            (title, [f for f in found if f.rule == rule])
+            for rule, title in TITLES.items()
+            if rule != "refuted"
+        ],
+        "open": {
+            "Not concluded": reasons(_besides(report), names),
+            "Known gaps": said["Known gaps"],
+        },
         "formulas": [(name, mathml(latex)) for name, latex in sorted(report.formulas.items())],
-        "established": established(report),
-        "reasons": reasons(report),
-        "apart": counted_apart(report),
+        "rest": [(title, said[title]) for title in _REST],
         "columns": COLUMNS,
-        "checks": [_row(check, labels[check.claim, check.address]) for check in report.checks],
+        "checks": [row(check, names) for check in report.checks],
         "duration": numbers.duration(report.seconds),
     }
 
 
-def _section(report: Report, refutation: Refutation) -> Section:
+def _besides(report: Report) -> Report:
+    """The report without what is told as not covered or incomplete."""
+    told = {id(check) for check in report.not_verified()}
+    return Report([check for check in report.checks if id(check) not in told])
+
+
+def _section(report: Report, names: Names, refutation: Refutation) -> Section:
     check = refutation.check
-    name = f"{report.labels()[check.claim, check.address]}, {check.input}"
-    latex = report.formulas.get(name, "")
+    latex = report.formulas.get(names.of(check), "")
     return Section(refutation, mathml(latex) if latex else "", heat_of(check))
-
-
-def _row(check: Check, label: str) -> tuple[str, ...]:
-    return (
-        label,
-        check.input,
-        oracle_name(check),
-        check.device,
-        check.dtype,
-        str(check.verdict),
-        str(check.examples),
-        numbers.worst(check.worst),
-        numbers.duration(check.seconds),
-    )
 
 
 def mathml(latex: str) -> Any:

@@ -121,4 +121,4 @@ def _index(index: Index) -> str:
 
 
 def _told(row: Index, column: Index, gap: float) -> str:
-    return f"[{_index(row)}] by [{_index(column)}]: |claim − oracle| = {numbers.number(gap)}"
+    return f"[{_index(row)}] by [{_index(column)}]: |claim − truth| = {numbers.number(gap)}"
