@@ -599,3 +599,34 @@ def test_an_input_may_not_hide_what_its_program_calls():
         UsageError, match=r"square has an input called 'np'.*call the input something else"
     ):
         square.vjp("np")(np.ones(3), np=np.ones(3))
+
+
+@pytest.mark.parametrize("folder", ["specs", "examples/specs"])
+def test_both_products_of_every_spec_are_those_of_its_dense_jacobian(folder):
+    """Also where sizes are equal, so that a transposed result has the right shape."""
+    from gradcheck.diagnosis.points import generic_at, generic_points
+    from gradcheck.library import resolve
+
+    root = Path(__file__).parent.parent
+    compared = 0
+    for operation in {
+        t.operation.name: t.operation for t in resolve([str(root / folder)])
+    }.values():
+        square = generic_at(operation, dict.fromkeys(operation.axes, 3))
+        for name in operation.differentiable:
+            for example in [*generic_points(operation, 1), *([square] if square else [])]:
+                values = {**example.inputs, **example.params}
+                jacobian, x = np.asarray(operation.dense(name)(**values)), example.inputs[name]
+                rng = np.random.default_rng(0)
+                tangent = rng.normal(size=x.shape)
+                v = rng.normal(size=jacobian.shape[: jacobian.ndim - x.ndim])
+                pushed = operation.jvp(name)(tangent, **values)
+                pulled = operation.vjp(name)(v, **values)[name]
+                np.testing.assert_allclose(
+                    pushed, np.tensordot(jacobian, tangent, x.ndim), rtol=1e-9, atol=1e-9
+                )
+                np.testing.assert_allclose(
+                    pulled, np.tensordot(v, jacobian, v.ndim), rtol=1e-9, atol=1e-9
+                )
+                compared += 1
+    assert compared > 20

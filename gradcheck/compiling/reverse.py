@@ -238,7 +238,7 @@ def push(
     jacobian = operation.derivative(result, name, rank)
     expression = simplify(jvp_of(jacobian, name, len(at_rank(operation.shapes[result], rank))))
     relied.update(expression.conditions())
-    return whole(expression, scope)
+    return _ordered(whole(expression, scope), expression.output, scope)
 
 
 def _moving(scope: Scope, name: str, piece: Piece) -> None:
