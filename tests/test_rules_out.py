@@ -13,9 +13,13 @@ from gradcheck import (
     as_autograd,
     as_jax,
     as_torch,
+    backends,
+    choice,
     delta,
     einsum,
+    integer,
     load,
+    number,
     one_hot,
     real,
     verify_layer,
@@ -91,9 +95,10 @@ def test_every_bundled_spec_is_right_as_a_rule(framework, name):
 
 
 @pytest.mark.parametrize("name", GALLERY)
-def test_the_gallery_is_right_as_torch_rules(name):
-    op = operation(name)
-    report = verify_layer(as_torch(op), of=op, oracles=["autograd"], profile="quick")
+@pytest.mark.parametrize("framework", MAKERS)
+def test_the_gallery_is_right_as_rules(framework, name):
+    op, oracle = operation(name), "autograd" if framework == "torch" else "torch"
+    report = verify_layer(MAKERS[framework](op), of=op, oracles=[oracle], profile="quick")
     assert report.ok, str(report)
 
 
@@ -105,14 +110,15 @@ def test_a_wrong_derivation_is_a_wrong_rule(framework):
     assert "wrong_softmax_by_hand" in str(report)
 
 
-def test_low_precision():
-    report = verify_layer(
-        as_torch("softmax"),
-        of="softmax",
-        oracles=["jax"],
-        dtypes=["float32", "bfloat16"],
-        profile="quick",
-    )
+LOW = {"torch": "bfloat16", "jax": "bfloat16", "autograd": "float16"}
+
+
+@pytest.mark.parametrize("framework", MAKERS)
+def test_low_precision(framework):
+    oracle = "torch" if framework == "jax" else "jax"
+    dtypes = ["float32", LOW[framework]]
+    rule = MAKERS[framework]("softmax")
+    report = verify_layer(rule, of="softmax", oracles=[oracle], dtypes=dtypes, profile="quick")
     assert report.ok, str(report)
 
 
@@ -240,6 +246,70 @@ def test_a_transpose_is_no_view_of_its_input():
     assert bool((x == 1).all())
 
 
+# ---------------------------------------------------------------- every framework
+
+
+def gradient(framework, rule, *values, **params):
+    """The gradient of the sum of sin(rule) in the first input, as the framework takes it."""
+    if framework == "torch":
+        torch = pytest.importorskip("torch")
+        first, *rest = map(torch.tensor, values)
+        torch.sin(rule(first.requires_grad_(), *rest, **params)).sum().backward()
+        return first.grad
+    autograd, jax = pytest.importorskip("autograd"), pytest.importorskip("jax")
+    import autograd.numpy as anp
+
+    xp, grad = (jax.numpy, jax.grad) if framework == "jax" else (anp, autograd.grad)
+    return grad(lambda *arrays: xp.sum(xp.sin(rule(*arrays, **params))))(*values)
+
+
+@pytest.mark.parametrize("framework", MAKERS)
+def test_the_backward_pass_is_a_program(framework, monkeypatch):
+    """Never the expressions term by term, at whatever shape; the program of a shape is made once."""
+    op = load("softmax")
+    rule, z = MAKERS[framework](op), RNG.random((2, 3))
+    monkeypatch.setattr(type(op), "pull", lambda *_: pytest.fail("term by term"))
+    a = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    v = np.cos(a)
+    for _ in range(2):
+        found = gradient(framework, rule, z)
+        np.testing.assert_allclose(found, a * (v - (v * a).sum(-1, keepdims=True)), rtol=1e-12)
+    assert len(rule._rule._programs) == 1
+    gradient(framework, rule, RNG.random((4, 3)))
+    assert len(rule._rule._programs) == 2
+
+
+@pytest.mark.parametrize("framework", MAKERS)
+def test_programs_know_counts_words_and_numbers(framework):
+    def forward(xp, x, *, k, kind, rate):  # noqa: ARG001 - only operators
+        s = -x if kind == "falling" else 1 * x
+        return k * rate * s * x, s
+
+    spec = Spec(
+        forward,
+        inputs={"x": real("n")},
+        output={"h": "n", "s": "n"},
+        params={"k": integer(1, 4), "kind": choice("rising", "falling"), "rate": number(0.5, 2.0)},
+        jacobian={"x": 2 * einsum(",,p,pq->pq", "k", "rate", "s", delta)},
+        name="parabola",
+    )
+    rule, x = MAKERS[framework](spec), np.array([1.5, -0.5])
+    for k, kind, rate in ((2, "rising", 0.5), (3, "rising", 0.5), (3, "falling", 2.0)):
+        found = gradient(framework, rule, x, k=k, kind=kind, rate=rate)
+        factor = k * rate * (1 if kind == "rising" else -1)
+        np.testing.assert_allclose(found, np.cos(factor * x * x) * 2 * factor * x, rtol=1e-12)
+
+
+@pytest.mark.parametrize("framework", MAKERS)
+def test_a_cotangent_of_another_shape_is_refused(framework):
+    rule = MAKERS[framework]("softmax")._rule
+    backend = backends.get("numpy")
+    z = np.ones((2, 3))
+    _, forwarded = rule.forward(backend, [z], {})
+    with pytest.raises(ShapeError, match=r"cotangent has shape \(3,\), but a has shape \(2, 3\)"):
+        rule.backward(backend, forwarded, np.ones(3), ("z",))
+
+
 # ---------------------------------------------------------------- JAX and autograd
 
 
@@ -283,6 +353,81 @@ def test_jax_compiles_and_batches():
     for got, compiled, want in zip(batched, jax.jit(pull)(x, g), one, strict=True):
         np.testing.assert_allclose(got[2], want, rtol=1e-13)
         np.testing.assert_allclose(compiled, want, rtol=1e-13)
+
+
+def counted(forward, runs):
+    """The forward, noting each run."""
+
+    def noting(*args, **params):
+        runs.append(1)
+        return forward(*args, **params)
+
+    return noting
+
+
+def test_jax_traces_once_for_all_values_of_a_number():
+    """A rate that changes from step to step is no new compilation."""
+    jax = pytest.importorskip("jax")
+    runs = []
+    spec = Spec(
+        counted(lambda xp, x, *, rate: xp.exp(rate * x), runs),
+        inputs={"x": real("n")},
+        output={"h": "n"},
+        params={"rate": number(0.5, 2.0)},
+        jacobian={"x": einsum("p,,pq->pq", "h", "rate", delta)},
+        name="growth",
+    )
+    rule, x = as_jax(spec), np.array([0.5, 1.0])
+    before = len(runs)
+    slopes = [
+        jax.grad(lambda x, rate=rate: rule(x, rate=rate).sum())(x) for rate in (0.5, 0.75, 1.25)
+    ]
+    assert len(runs) - before == 2  # the forward alone, and the one before a backward pass
+    for rate, slope in zip((0.5, 0.75, 1.25), slopes, strict=True):
+        np.testing.assert_allclose(slope, rate * np.exp(rate * x), rtol=1e-14)
+
+
+def test_a_forward_that_looks_at_values_runs_uncompiled_in_jax():
+    jax = pytest.importorskip("jax")
+
+    def forward(xp, x):
+        return x * x if float(xp.sum(x)) > 0 else -x * x
+
+    spec = Spec(
+        forward,
+        inputs={"x": real("n")},
+        output={"h": "n"},
+        jacobian={"x": 2 * einsum("p,p,pq->pq", "h", "x**-1", delta)},
+        name="signed_square",
+    )
+    rule = as_jax(spec)
+    for x in (np.array([1.0, 2.0]), np.array([-1.0, -2.0])):
+        slope = jax.grad(lambda x: rule(x).sum())(x)
+        np.testing.assert_allclose(slope, np.sign(x) * 2 * x, rtol=1e-14)
+
+
+def test_jax_keeps_the_dtype_of_its_inputs():
+    jax = pytest.importorskip("jax")
+    op = operation("rms_norm")
+    (x, g), params, _ = example(op)
+    given = [jax.numpy.asarray(a, "float32") for a in (x, g)]
+    rule = as_jax(op)
+    slopes = jax.grad(lambda *a: rule(*a, **params).sum(), argnums=(0, 1))(*given)
+    assert [str(a.dtype) for a in (rule(*given, **params), *slopes)] == ["float32"] * 3
+
+
+def test_autograd_computes_a_first_gradient_in_numpy_alone():
+    """Only a second differentiation needs operations that autograd follows."""
+    autograd = pytest.importorskip("autograd")
+    rule, z = as_autograd("softmax"), RNG.random((2, 3))
+
+    def total(z):
+        return (rule(z) ** 2).sum()
+
+    autograd.grad(total)(z)
+    assert {key[1] for key in rule._rule._programs} == {"numpy"}
+    autograd.grad(lambda z: (autograd.grad(total)(z) ** 2).sum())(z)
+    assert {key[1] for key in rule._rule._programs} == {"numpy", "autograd"}
 
 
 # ---------------------------------------------------------------- what cannot be

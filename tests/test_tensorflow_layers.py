@@ -172,8 +172,11 @@ def test_every_bundled_spec_is_right_as_a_rule(name):
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("name", ["softmax", "cross_entropy", "rms_norm", "gelu"])
-def test_twice_and_traced(tf, name):
+RULES = ["softmax", "cross_entropy", "rms_norm", "gelu", "embedding", "dropout", "batch_norm"]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_twice_and_traced(tf, name, monkeypatch):
     import torch
 
     path = f"examples/specs/{name}.py::{name}"
@@ -181,13 +184,16 @@ def test_twice_and_traced(tf, name):
     sizes = {a: 2 + i for i, a in enumerate(op.axes)}
     params = {n: p.simplest() for n, p in op.params.items()}
     values = [np.array(d.simplest(sizes, params)) for d in op.inputs.values()]
-    values = [v + RNG.random(v.shape) for v in values]
+    own = [d.differentiable for d in op.inputs.values()]
+    values = [v + RNG.random(v.shape) if d else v for v, d in zip(values, own, strict=True)]
     wrt = [i for i, n in enumerate(op.inputs) if n in op.differentiable]
     leaves = [torch.tensor(v, requires_grad=i in wrt) for i, v in enumerate(values)]
     moving = [leaves[i] for i in wrt]
     loss = torch.sin(as_torch(op)(*leaves, **params)).sum()
     first = torch.autograd.grad(loss, moving, create_graph=True)
-    second = torch.autograd.grad(sum(g.square().sum() for g in first), moving)
+    second = torch.autograd.grad(
+        sum(g.square().sum() for g in first), moving, materialize_grads=True
+    )
     rule, tensors = as_tensorflow(op), [tf.constant(v) for v in values]
 
     def run(*given):
@@ -199,12 +205,19 @@ def test_twice_and_traced(tf, name):
                 value = tf.reduce_sum(tf.sin(rule(*given, **params)))
             one = inner.gradient(value, chosen)
             total = tf.add_n([tf.reduce_sum(g * g) for g in one])
-        return one, outer.gradient(total, chosen)
+        return one, outer.gradient(total, chosen, unconnected_gradients="zero")
 
+    # Never the expressions term by term.
+    monkeypatch.setattr(type(op), "pull", lambda *_: pytest.fail("term by term"))
     for function in (run, tf.function(run, autograph=False)):
         one, two = function(*tensors)
         for got, want in zip((*one, *two), (*first, *second), strict=True):
             np.testing.assert_allclose(got, want.detach(), rtol=1e-10, atol=1e-12)
+
+
+def test_a_rule_in_low_precision(tf):  # noqa: ARG001
+    report = verify(as_tensorflow("softmax"), of="softmax", dtypes=["float32", "bfloat16"])
+    assert report.ok, str(report)
 
 
 def test_a_keras_model_trains_through_a_rule(tf):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from gradcheck import backends
-from gradcheck.layers.rules_out import Forwarded, RuleOut, check_float
+from gradcheck.layers.rules_out import Forwarded, FrameworkRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,22 +18,24 @@ def as_jax(target: Operation | str) -> JaxRule:
 
     The function takes arrays for the inputs, in order or by name, and the parameters by name, as Python
     numbers; it works under `jit`, `vmap` and `grad`, and can be differentiated again. As for every
-    `jax.custom_vjp` there is no forward mode.
+    `jax.custom_vjp` there is no forward mode. Where its forward does not look at values it is compiled by
+    XLA, and so is its backward pass, inside `jit` or not.
 
     Args:
         target: A spec, a chain, or the name of one as on the command line.
 
     Returns:
-        A callable; its attribute `function` is the `jax.custom_vjp` function, which takes the
-        parameters first, as a tuple of pairs.
+        A callable; its attribute `function` is the `jax.custom_vjp` function, which takes before the
+        arrays the words and whole numbers among the parameters, as a tuple of pairs, and the others, as
+        a dict.
 
     Raises:
         UsageError: Where a derivative is missing, naming it.
     """
-    return JaxRule(RuleOut(target))
+    return JaxRule(target)
 
 
-class JaxRule:
+class JaxRule(FrameworkRule):
     """A function on JAX arrays with a hand-derived backward pass; made by `as_jax`.
 
     Attributes:
@@ -44,75 +45,58 @@ class JaxRule:
     """
 
     framework = "jax"
+    _shown = "JAX"
+    _hook = "jax.custom_vjp function"
 
-    def __init__(self, rule: RuleOut) -> None:
-        self.operation = rule.operation
-        self._rule = rule
-        self.function = _function_of(rule)
-        self.__name__ = f"{rule.operation.name}_by_hand"
-        self.__doc__ = rule.describe("JAX", "jax.custom_vjp function")
+    def __init__(self, target: Operation | str) -> None:
+        super().__init__(target)
+        self.function = self._custom()
+        self._compiled: dict[Any, Callable[..., Any]] = {}
 
-    def __call__(self, *args: Any, **given: Any) -> Any:
-        """The result of the forward.
+    def _array(self, value: Any) -> Any:
+        return self.backend.asarray_like(value)
 
-        Raises:
-            UsageError: For a name that is unknown or missing, or a dtype that is not a float's.
-            ShapeError: For arrays that do not fit the axes.
-        """
-        arrays, params = self._rule.arguments(args, given)
-        arrays = _arrays(self._rule, arrays)
-        self._rule.check_shapes(arrays, params)
-        return self.function(tuple(params.items()), *arrays)
+    def _common(self, real: Mapping[str, Any]) -> Any:
+        import jax.numpy as jnp
 
-    def __repr__(self) -> str:
-        return f"<JAX rule of {self.operation.name}>"
+        return jnp.result_type(*(a for a in real.values() if "float" in str(a.dtype)))
 
+    def _cast(self, array: Any, dtype: Any) -> Any:
+        return array.astype(dtype)
 
-def _arrays(rule: RuleOut, arrays: Sequence[Any]) -> list[Any]:
-    """Arrays of one floating point type; conversions are JAX's own, and so are their gradients."""
-    import jax.numpy as jnp
+    def _apply(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        numbers = {n: v for n, v in params.items() if isinstance(v, float)}
+        fixed = tuple((n, v) for n, v in params.items() if n not in numbers)
+        if fixed not in self._compiled:
+            function = functools.partial(self.function, fixed)
+            self._compiled[fixed] = self.backend.jitted(function)
+        return self._compiled[fixed](numbers, *arrays)
 
-    named = dict(zip(rule.inputs, map(jnp.asarray, arrays), strict=True))
-    for name in rule.wrt:
-        check_float(name, str(named[name].dtype), rule.operation)
-    floats = [a for n, a in named.items() if "float" in str(a.dtype) and not rule.is_integer(n)]
-    dtype = jnp.result_type(*floats)
-    return [a if rule.is_integer(n) else a.astype(dtype) for n, a in named.items()]
+    def _custom(self) -> Callable[..., Any]:
+        import jax
 
+        _register()
+        rule, backend = self._rule, self.backend
 
-def _function_of(rule: RuleOut) -> Callable[..., Any]:
-    import jax
+        @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+        def function(fixed: Any, numbers: dict[str, Any], *arrays: Any) -> Any:
+            return rule.forward(backend, arrays, {**dict(fixed), **numbers})[0]
 
-    _register()
+        def forward(fixed: Any, numbers: dict[str, Any], *arrays: Any) -> tuple[Any, Any]:
+            value, kept = rule.forward(backend, arrays, {**dict(fixed), **numbers})
+            tensors = {n: v for n, v in kept.operands.items() if hasattr(v, "shape")}
+            rest = {n: v for n, v in kept.operands.items() if n not in tensors}
+            return value, (tensors, _Static(rest, kept.sizes))
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-    def function(params: tuple[tuple[str, Any], ...], *arrays: Any) -> Any:
-        return _run(rule, dict(params), arrays)[0]
+        def backward(_: Any, kept: Any, cotangent: Any) -> tuple[Any, ...]:
+            tensors, static = kept
+            forwarded = Forwarded({**tensors, **static.numbers}, static.sizes)
+            found = rule.backward(backend, forwarded, cotangent, rule.wrt)
+            return (None, *(found.get(n) for n in rule.inputs))
 
-    def forward(params: tuple[tuple[str, Any], ...], *arrays: Any) -> tuple[Any, Any]:
-        value, kept = _run(rule, dict(params), arrays)
-        tensors = {n: v for n, v in kept.operands.items() if hasattr(v, "shape")}
-        numbers = {n: v for n, v in kept.operands.items() if n not in tensors}
-        return value, (tensors, _Static(numbers, kept.sizes))
-
-    def backward(_: Any, kept: Any, cotangent: Any) -> tuple[Any, ...]:
-        tensors, static = kept
-        forwarded = Forwarded({**tensors, **static.numbers}, static.sizes)
-        found = rule.backward(backends.get("jax"), forwarded, cotangent, rule.wrt)
-        return tuple(found.get(n) for n in rule.inputs)
-
-    function.defvjp(forward, backward)
-    function.__name__ = f"{rule.operation.name}_by_hand"
-    return function  # type: ignore[no-any-return]
-
-
-def _run(rule: RuleOut, params: Mapping[str, Any], arrays: Sequence[Any]) -> tuple[Any, Forwarded]:
-    """The forward in JAX."""
-    backend = backends.get("jax")
-    like = arrays[rule.inputs.index(rule.wrt[0])]
-    place = backend.dtype_of(like), backend.device_of(like)
-    value, kept = rule.forward(backend, *place, arrays, params)
-    return backend.asarray_like(value), kept
+        function.defvjp(forward, backward)
+        function.__name__ = self.__name__
+        return function  # type: ignore[no-any-return]
 
 
 @functools.cache

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
-from gradcheck.layers.rules_out import Forwarded, RuleOut, check_float
+from gradcheck.backends.writing import GENERIC, Writing, generic
+from gradcheck.layers.rules_out import Forwarded, FrameworkRule, Rewritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +31,10 @@ def as_tensorflow(target: Operation | str) -> TensorFlowRule:
     Raises:
         UsageError: Where a derivative is missing, naming it.
     """
-    return TensorFlowRule(RuleOut(target))
+    return TensorFlowRule(target)
 
 
-class TensorFlowRule:
+class TensorFlowRule(FrameworkRule):
     """A function on tensors with a hand-derived gradient; made by `as_tensorflow`.
 
     Attributes:
@@ -41,72 +43,95 @@ class TensorFlowRule:
     """
 
     framework = "tensorflow"
+    _shown = "TensorFlow"
+    _hook = "tf.custom_gradient function"
 
-    def __init__(self, rule: RuleOut) -> None:
-        backends.get("tensorflow")
-        self.operation = rule.operation
-        self._rule = rule
-        self.__name__ = f"{rule.operation.name}_by_hand"
-        self.__doc__ = rule.describe("TensorFlow", "tf.custom_gradient function")
+    def _array(self, value: Any) -> Any:
+        import tensorflow as tf
 
-    def __call__(self, *args: Any, **given: Any) -> Any:
-        """The result of the forward.
+        return tf.convert_to_tensor(value)
 
-        Raises:
-            UsageError: For a name that is unknown or missing, a dtype that is not a float's, or a shape
-                that is not known while a graph is traced.
-            ShapeError: For tensors that do not fit the axes.
-        """
-        arrays, params = self._rule.arguments(args, given)
-        tensors = _tensors(self._rule, arrays)
-        self._rule.check_shapes(tensors, params)
-        return _function_of(self._rule, params)(*tensors)
+    def _common(self, real: Mapping[str, Any]) -> Any:
+        dtype = real[self._rule.wrt[0]].dtype
+        for tensor in real.values():
+            if tensor.dtype.is_floating and tensor.dtype.size > dtype.size:
+                dtype = tensor.dtype
+        return dtype
 
-    def __repr__(self) -> str:
-        return f"<TensorFlow rule of {self.operation.name}>"
+    def _cast(self, array: Any, dtype: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.cast(array, dtype)
+
+    def _apply(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        return self._custom(params)(*arrays)
+
+    def _custom(self, params: Mapping[str, Any]) -> Callable[..., Any]:
+        """The `tf.custom_gradient` function at these parameters: a graph's takes no arguments by name."""
+        import tensorflow as tf
+
+        rule, backend = self._rule, _plainly()
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def function(*arrays: Any) -> tuple[Any, Callable[..., Any]]:
+            value, forwarded = self._forward(arrays, params)
+
+            def gradient(cotangent: Any) -> list[Any]:
+                found = rule.backward(backend, forwarded, cotangent, rule.wrt)
+                return [backend.asarray_like(found[n]) if n in found else None for n in rule.inputs]
+
+            return value, gradient
+
+        return function  # type: ignore[no-any-return]
+
+    def _forward(self, arrays: Sequence[Any], params: Mapping[str, Any]) -> tuple[Any, Forwarded]:
+        """The forward in TensorFlow; of what it leaves, tensors of real numbers are plain."""
+        backend = self.backend
+        like = arrays[self._rule.inputs.index(self._rule.wrt[0])]
+        place = backend.dtype_of(like), backend.device_of(like)
+        wrapped = [backend.asarray(a, *place) for a in arrays]
+        value, kept = self._rule.forward(backend, wrapped, params)
+        operands = {n: self._bare(v) for n, v in kept.operands.items()}
+        return value, Forwarded(operands, kept.sizes)
+
+    def _bare(self, value: Any) -> Any:
+        """A tensor out of its wrapper, but for integers, which TensorFlow refuses to mix with floats."""
+        plain = hasattr(value, "shape") and "float" in self.backend.dtype_of(value)
+        return self.backend.asarray_like(value) if plain else value
 
 
-def _tensors(rule: RuleOut, arrays: Sequence[Any]) -> list[Any]:
-    """Tensors of one floating point type; conversions are TensorFlow's own, and so are their gradients."""
+# Lines without the namespace's wrapper around tensors, which takes as long as a small operation.
+_DIRECT = {
+    **GENERIC,
+    "xp.sum": "tf.reduce_sum({0}, axis={axis}, keepdims={keepdims})",
+    "transpose": "tf.transpose({0}, {1})",
+    "turned": "tf.transpose({0})",
+    "dot": "tf.matmul({0}, {1})",
+    "dot turned": "tf.matmul({0}, {1}, transpose_a=True)",
+    "reshape": "tf.reshape({0}, {1})",
+    "expand": "expand({0}, {1})",
+    "copy": "tf.identity({0})",
+    "zeros": "tf.zeros({shape}, {dtype})",
+    "full": "tf.fill({shape}, tf.cast({0}, {dtype}))",
+}
+
+
+@functools.cache
+def _plainly() -> Any:
+    """TensorFlow's backend, its programs of operations on plain tensors."""
     import tensorflow as tf
 
-    named = {n: tf.convert_to_tensor(a) for n, a in zip(rule.inputs, arrays, strict=True)}
-    for name in rule.wrt:
-        check_float(name, named[name].dtype.name, rule.operation)
-    real = {n: t for n, t in named.items() if not rule.is_integer(n)}
-    dtype = next(named[n].dtype for n in rule.wrt)
-    for tensor in real.values():
-        if tensor.dtype.is_floating and tensor.dtype.size > dtype.size:
-            dtype = tensor.dtype
-    return [tf.cast(t, dtype) if n in real else t for n, t in named.items()]
-
-
-def _function_of(rule: RuleOut, params: Mapping[str, Any]) -> Callable[..., Any]:
-    """The `tf.custom_gradient` function at these parameters: a graph's takes no arguments by name."""
-    import tensorflow as tf
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def function(*arrays: Any) -> tuple[Any, Callable[..., Any]]:
-        value, forwarded = _run(rule, params, arrays)
-
-        def gradient(cotangent: Any) -> list[Any]:
-            found = rule.backward(backends.get("tensorflow"), forwarded, cotangent, rule.wrt)
-            return [found.get(n) for n in rule.inputs]
-
-        return value, gradient
-
-    return function  # type: ignore[no-any-return]
-
-
-def _run(rule: RuleOut, params: Mapping[str, Any], arrays: Sequence[Any]) -> tuple[Any, Forwarded]:
-    """The forward in TensorFlow, its arrays plain tensors."""
     backend = backends.get("tensorflow")
-    like = arrays[rule.inputs.index(rule.wrt[0])]
-    place = backend.dtype_of(like), backend.device_of(like)
-    wrapped = [backend.asarray(a, *place) for a in arrays]
-    value, kept = rule.forward(backend, *place, wrapped, params)
-    operands = {
-        n: v if isinstance(v, int | float | str) else backend.asarray_like(v)
-        for n, v in kept.operands.items()
-    }
-    return backend.asarray_like(value), Forwarded(operands, kept.sizes)
+
+    def expand(tensor: Any, index: tuple[slice | None, ...]) -> Any:
+        """`tensor[:, None]`, which takes three times as long."""
+        for axis, place in enumerate(index):
+            tensor = tf.expand_dims(tensor, axis) if place is None else tensor
+        return tensor
+
+    def writing(dtype: str, device: str) -> Writing:
+        spread = generic(backend.namespace(dtype, device)).calls
+        calls = {**spread, "tf": tf, "expand": expand, dtype: tf.dtypes.as_dtype(dtype)}
+        return Writing(direct=_DIRECT, calls=calls)
+
+    return Rewritten(backend, writing)

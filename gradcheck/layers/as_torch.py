@@ -7,15 +7,13 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from gradcheck import backends
 from gradcheck.errors import UsageError
-from gradcheck.layers.rules_out import Forwarded, RuleOut, check_float
+from gradcheck.layers.rules_out import Forwarded, FrameworkRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gradcheck.layers.rules_out import RuleOut
     from gradcheck.operation import Operation
 
 
@@ -36,10 +34,10 @@ def as_torch(target: Operation | str) -> TorchRule:
     Raises:
         UsageError: Where a derivative is missing, naming it.
     """
-    return TorchRule(RuleOut(target, compiles=True))
+    return TorchRule(target)
 
 
-class TorchRule:
+class TorchRule(FrameworkRule):
     """A function on tensors with a hand-derived backward pass; made by `as_torch`.
 
     Attributes:
@@ -49,28 +47,38 @@ class TorchRule:
     """
 
     framework = "torch"
+    _shown = "torch"
+    _hook = "torch.autograd.Function"
 
-    def __init__(self, rule: RuleOut) -> None:
-        self.operation = rule.operation
-        self._rule = rule
-        self.function = _function_of(rule)
-        self.__name__ = self.function.__name__
-        self.__doc__ = rule.describe("torch", "torch.autograd.Function")
+    def __init__(self, target: Operation | str) -> None:
+        super().__init__(target)
+        self.function = _function_of(self._rule, self.backend)
+        self.function.__name__ = self.function.__qualname__ = self.__name__
 
-    def __call__(self, *args: Any, **given: Any) -> Any:
-        """The result of the forward.
+    def _array(self, value: Any) -> Any:
+        return self.backend.asarray_like(value)
 
-        Raises:
-            UsageError: For a name that is unknown or missing, or a dtype that is not a float's.
-            ShapeError: For tensors that do not fit the axes.
-        """
-        arrays, params = self._rule.arguments(args, given)
-        tensors = _tensors(self._rule, arrays)
-        self._rule.check_shapes(tensors, params)
-        return self.function.apply(_Call(params), *tensors)[0]
+    def _common(self, real: Mapping[str, Any]) -> Any:
+        import torch
 
-    def __repr__(self) -> str:
-        return f"<torch rule of {self.operation.name}>"
+        return functools.reduce(
+            torch.promote_types, (t.dtype for t in real.values() if t.is_floating_point())
+        )
+
+    def _cast(self, array: Any, dtype: Any) -> Any:
+        return array.to(dtype)
+
+    def _apply(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        self._check_devices(arrays)
+        return self.function.apply(_Call(params), *arrays)[0]
+
+    def _check_devices(self, tensors: Sequence[Any]) -> None:
+        places = {str(t.device): n for n, t in zip(self._rule.inputs, tensors, strict=True)}
+        if len(places) > 1:
+            where = ", ".join(f"{n} on {d}" for d, n in places.items())
+            raise UsageError(
+                f"{self.operation.name} got tensors on several devices ({where}); move them to one first"
+            )
 
 
 @dataclass
@@ -109,30 +117,7 @@ class _Functional:
         return torch.index_put(out, where, core, accumulate=True)
 
 
-def _tensors(rule: RuleOut, arrays: Sequence[Any]) -> list[Any]:
-    """Tensors of one floating point type; conversions are torch's own, and so are their gradients."""
-    import torch
-
-    tensors = [a if isinstance(a, torch.Tensor) else torch.as_tensor(np.asarray(a)) for a in arrays]
-    named = dict(zip(rule.inputs, tensors, strict=True))
-    for name in rule.wrt:
-        check_float(name, str(named[name].dtype).removeprefix("torch."), rule.operation)
-    _check_devices(rule, named)
-    floats = [t.dtype for n, t in named.items() if t.is_floating_point() and not rule.is_integer(n)]
-    dtype = functools.reduce(torch.promote_types, floats)
-    return [t if rule.is_integer(n) else t.to(dtype) for n, t in named.items()]
-
-
-def _check_devices(rule: RuleOut, named: Mapping[str, Any]) -> None:
-    places = {str(t.device): n for n, t in named.items()}
-    if len(places) > 1:
-        where = ", ".join(f"{n} on {d}" for d, n in places.items())
-        raise UsageError(
-            f"{rule.operation.name} got tensors on several devices ({where}); move them to one first"
-        )
-
-
-def _function_of(rule: RuleOut) -> Any:
+def _function_of(rule: RuleOut, backend: Any) -> Any:
     """The `torch.autograd.Function` of a rule: its outputs are the result, then what else is kept.
 
     torch's rule for functions that are to work under `torch.func` is that all tensors kept are inputs
@@ -146,7 +131,8 @@ def _function_of(rule: RuleOut) -> Any:
 
         @staticmethod
         def forward(call: _Call, *arrays: Any) -> tuple[Any, ...]:
-            value, kept = _run(rule, call, arrays)
+            value, forwarded = rule.forward(backend, arrays, call.params)
+            call.sizes, kept = forwarded.sizes, forwarded.operands
             call.inner = tuple(n for n in rule.inner if isinstance(kept[n], torch.Tensor))
             call.numbers = {n: v for n, v in kept.items() if not isinstance(v, torch.Tensor)}
             return tuple(_own(t, arrays) for t in (value, *(kept[n] for n in call.inner)))
@@ -173,44 +159,33 @@ def _function_of(rule: RuleOut) -> Any:
             if names:
                 saved = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
                 again = torch.is_grad_enabled() or _moves(saved)
-                forwarded = _forwarded(rule, ctx.call, saved, again=again)
-                found = rule.backward(backends.get("torch"), forwarded, cotangent, names)
+                forwarded = _forwarded(rule, backend, ctx.call, saved, again=again)
+                found = rule.backward(backend, forwarded, cotangent, names)
             return (None, *(found.get(n) for n in rule.inputs))
 
         @staticmethod
         def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
             saved = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
             moving = {n: t for n, t in zip(rule.inputs, tangents, strict=True) if t is not None}
-            forwarded = _forwarded(rule, ctx.call, saved, again=True)
-            moved = rule.tangent(_ops(), forwarded, {n: moving[n] for n in rule.wrt if n in moving})
+            forwarded = _forwarded(rule, backend, ctx.call, saved, again=True)
+            moved = rule.tangent(
+                backend, forwarded, {n: moving[n] for n in rule.wrt if n in moving}
+            )
             return (moved, *(None for _ in ctx.call.inner))
 
     # torch reads it at each call, and Python would find it out at each call.
     Function.forward.__signature__ = inspect.signature(Function.forward)  # type: ignore[attr-defined]
-    Function.__name__ = Function.__qualname__ = f"{rule.operation.name}_by_hand"
     return Function
 
 
-def _ops() -> Any:
-    return _Functional(backends.get("torch"))
-
-
-def _run(rule: RuleOut, call: _Call, arrays: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
-    """The forward in torch."""
-    backend = backends.get("torch")
-    like = arrays[rule.inputs.index(rule.wrt[0])]
-    place = backend.dtype_of(like), backend.device_of(like)
-    value, forwarded = rule.forward(backend, *place, arrays, call.params)
-    call.sizes = forwarded.sizes
-    return value, forwarded.operands
-
-
-def _forwarded(rule: RuleOut, call: _Call, saved: Mapping[str, Any], *, again: bool) -> Forwarded:
+def _forwarded(
+    rule: RuleOut, backend: Any, call: _Call, saved: Mapping[str, Any], *, again: bool
+) -> Forwarded:
     """What the forward left; what is neither input nor result is computed again where it must move."""
     operands = {**call.params, **call.numbers, **saved}
     if again and call.inner:
-        _, fresh = _run(rule, call, [saved[n] for n in rule.inputs])
-        operands.update({n: fresh[n] for n in call.inner})
+        _, fresh = rule.forward(backend, [saved[n] for n in rule.inputs], call.params)
+        operands.update({n: fresh.operands[n] for n in call.inner})
     return Forwarded(operands, call.sizes)
 
 

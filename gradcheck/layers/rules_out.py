@@ -2,17 +2,19 @@
 
 `as_torch`, `as_jax`, `as_autograd` and `as_tensorflow` hang the two on their framework's own hook for
 custom gradients. What the derivative mentions is kept from the forward; nothing else is, and nothing
-is computed twice. The backward pass is written with the framework's own differentiable operations, so
-that it has a derivative itself.
+is computed twice. The backward pass is a compiled program of the framework's own differentiable
+operations, so that it has a derivative itself.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from gradcheck import backends
 from gradcheck.algebra.shapes import at_rank, rank_in
 from gradcheck.chain import Chain
 from gradcheck.compiling.making import Maker
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from gradcheck.algebra.terms import Expression
     from gradcheck.backends.base import Backend
+    from gradcheck.backends.writing import Writing
 
 # How many programs are kept for one rule, the oldest going first.
 _KEPT = 64
@@ -53,15 +56,13 @@ class RuleOut:
         operation: The spec or chain.
         inputs: The names of its inputs, in order.
         wrt: The inputs that have a derivative.
-        compiles: Whether the backward pass is compiled: where `ops` is a backend whose operations are
-            the framework's own.
     """
 
-    def __init__(self, target: Operation | str, *, compiles: bool = False) -> None:
-        self.operation, self.compiles = _operation(target), compiles
+    def __init__(self, target: Operation | str) -> None:
+        self.operation = _operation(target)
         self.inputs = tuple(self.operation.inputs)
         self.wrt = self.operation.differentiable
-        self._programs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
+        self._programs: OrderedDict[Any, tuple[Callable[..., Any], tuple[str, ...]]] = OrderedDict()
         _check_complete(self.operation)
 
     @cached_property
@@ -133,12 +134,7 @@ class RuleOut:
         self.operation.sizes_of({**dict(zip(self.inputs, arrays, strict=True)), **params})
 
     def forward(
-        self,
-        backend: Backend,
-        dtype: str,
-        device: str,
-        arrays: Sequence[Any],
-        params: Mapping[str, Any],
+        self, backend: Backend, arrays: Sequence[Any], params: Mapping[str, Any]
     ) -> tuple[Any, Forwarded]:
         """The result, and what the backward pass needs.
 
@@ -147,59 +143,66 @@ class RuleOut:
         """
         values = {**dict(zip(self.inputs, arrays, strict=True)), **params}
         sizes = self.operation.sizes_of(values)
-        operands = self.operation.environment(backend.namespace(dtype, device), values)
-        kept = {n: operands[n] for n in self.mentioned if n in operands}
-        return operands[self.operation.result], Forwarded(kept, sizes)
+        like = values[self.wrt[0]]
+        xp = backend.namespace(backend.dtype_of(like), backend.device_of(like))
+        operands = self.operation.environment(xp, values)
+        kept = {**params, **{n: operands[n] for n in self.mentioned if n in operands}}
+        return backend.asarray_like(operands[self.operation.result]), Forwarded(kept, sizes)
 
     def backward(
-        self, ops: Any, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
+        self, backend: Backend, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
     ) -> dict[str, Any]:
-        """The cotangent of each named input."""
+        """The cotangent of each named input, in the backend's operations."""
         expected = self.shape_of_result(forwarded.sizes)
         if expected is not None and tuple(cotangent.shape) != expected:
             raise ShapeError(
                 f"the cotangent has shape {tuple(cotangent.shape)}, but {self.operation.result} has shape "
                 f"{expected}"
             )
-        if self.compiles and names:
-            return self._compiled(ops, forwarded, cotangent, names)
-        bindings = self.bindings(forwarded, cotangent)
-        return self.operation.pull(bindings, ops, cotangent, names) if names else {}
-
-    def _compiled(
-        self, backend: Backend, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
-    ) -> dict[str, Any]:
-        """The same by a program, made once for each set of shapes; of differentiable operations only.
-
-        It uses no relation of a domain: somebody's weights y need not sum to one.
-        """
-        operands = forwarded.operands
-        kinds = kinds_of(operands, backend)
-        sizes = forwarded.sizes
-        fixed = {n: v for n, v in operands.items() if isinstance(v, int | str)}
-        dtype, device = backend.dtype_of(cotangent), backend.device_of(cotangent)
-        key = (names, dtype, device, *kinds.items(), *sizes.items(), *fixed.items())
-        program = self._programs.get(key)
-        if program is None:
-            setting = Setting(backend, dtype, device, sizes, fixed, writes=False)
-            maker = Maker(self.operation, Request("vjp", names, self.operation.result))
-            program = self._programs[key] = maker.from_operands(setting, kinds)
-            while len(self._programs) > _KEPT:
-                self._programs.popitem(last=False)
-        found: dict[str, Any] = program(cotangent, *(operands[n] for n in kinds))
-        return found
+        return self._compiled(backend, forwarded, cotangent, names) if names else {}
 
     def tangent(self, ops: Any, forwarded: Forwarded, tangents: Mapping[str, Any]) -> Any:
-        """The tangent of the result, from the tangents of some inputs."""
+        """The tangent of the result, from the tangents of some inputs, term by term."""
         bindings = self.bindings(forwarded, next(iter(tangents.values())))
         parts = [self.operation.push(bindings, ops, t, n) for n, t in tangents.items()]
         return sum(parts[1:], parts[0])
 
     def bindings(self, forwarded: Forwarded, like: Any) -> Bindings:
-        """The arrays of the backward pass."""
+        """The arrays of a forward-mode pass."""
         rank = rank_in(forwarded.sizes)
         shapes = {n: at_rank(shape, rank) for n, shape in self.operation.shapes.items()}
         return Bindings(forwarded.operands, forwarded.sizes, shapes, self.operation.one_hot, like)
+
+    def _compiled(
+        self, backend: Backend, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The backward pass by its program, made once for each set of shapes.
+
+        It is of differentiable operations only, and uses no relation of a domain: somebody's weights y
+        need not sum to one.
+        """
+        operands = forwarded.operands
+        key = (names, backend.name, *_key_of(cotangent, backend), *forwarded.sizes.items())
+        key += tuple((n, *_key_of(v, backend)) for n, v in operands.items())
+        if key not in self._programs:
+            self._programs[key] = self._made(backend, forwarded, cotangent, names)
+            while len(self._programs) > _KEPT:
+                self._programs.popitem(last=False)
+        program, taken = self._programs[key]
+        found: dict[str, Any] = program(cotangent, *(operands[n] for n in taken))
+        return found
+
+    def _made(
+        self, backend: Backend, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
+    ) -> tuple[Callable[..., Any], tuple[str, ...]]:
+        """The program, and the names of the operands that it takes after the cotangent."""
+        operands, sizes = forwarded.operands, forwarded.sizes
+        fixed = {n: v for n, v in operands.items() if isinstance(v, int | str)}
+        place = backend.dtype_of(cotangent), backend.device_of(cotangent)
+        setting = Setting(backend, *place, sizes, fixed, writes=False)
+        maker = Maker(self.operation, Request("vjp", names, self.operation.result))
+        kinds = kinds_of(operands, backend)
+        return maker.from_operands(setting, kinds), tuple(kinds)
 
     def shape_of_result(self, sizes: Mapping[str, int]) -> tuple[int, ...] | None:
         """The result's shape, where its axes are all axes of inputs."""
@@ -219,6 +222,107 @@ class RuleOut:
             f"{self.operation.statement()}\n\nTakes {framework} arrays for the inputs, in order or by name, "
             "and the parameters by name."
         )
+
+
+class Rewritten:
+    """A backend whose programs are written in another way than its own.
+
+    Args:
+        backend: The backend.
+        writing: How its programs are written, from a dtype and a device.
+    """
+
+    def __init__(self, backend: Backend, writing: Callable[[str, str], Writing]) -> None:
+        self._backend, self.writing = backend, writing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+class FrameworkRule(ABC):
+    """A rule as a function on one framework's arrays; made by `as_torch` and its like.
+
+    A framework's own part is what an array is, how several come to one type (`_array`, `_common`, `_cast`),
+    and its hook for custom gradients (`_apply`).
+
+    Attributes:
+        operation: The spec or chain.
+        framework: The name of the framework.
+    """
+
+    framework: ClassVar[str]
+    _shown: ClassVar[str]
+    _hook: ClassVar[str]
+
+    def __init__(self, target: Operation | str) -> None:
+        self._rule = RuleOut(target)
+        self.operation = self._rule.operation
+        self.backend = backends.get(self.framework)
+        self._floats: set[Any] = set()
+        self.__name__ = f"{self.operation.name}_by_hand"
+        self.__doc__ = self._rule.describe(self._shown, self._hook)
+
+    def __call__(self, *args: Any, **given: Any) -> Any:
+        """The result of the forward.
+
+        Raises:
+            UsageError: For a name that is unknown or missing, a dtype that is not a float's, or a shape
+                that is not known while a graph is traced.
+            ShapeError: For arrays that do not fit the axes.
+        """
+        given_arrays, params = self._rule.arguments(args, given)
+        arrays = self._arrays(given_arrays)
+        self._rule.check_shapes(arrays, params)
+        return self._apply(arrays, params)
+
+    def _arrays(self, given: Sequence[Any]) -> list[Any]:
+        """Arrays of one floating point type; conversions, and their gradients, are the framework's."""
+        rule = self._rule
+        named = {n: self._array(a) for n, a in zip(rule.inputs, given, strict=True)}
+        for name in rule.wrt:
+            self._check_float(name, named[name])
+        dtype = self._common({n: a for n, a in named.items() if not rule.is_integer(n)})
+        stays = (rule.is_integer(n) or a.dtype == dtype for n, a in named.items())
+        pairs = zip(named.values(), stays, strict=True)
+        return [a if as_is else self._cast(a, dtype) for a, as_is in pairs]
+
+    def _check_float(self, name: str, array: Any) -> None:
+        """Real inputs hold floats."""
+        if array.dtype in self._floats:  # the name of a dtype takes microseconds to find
+            return
+        dtype = self.backend.dtype_of(array)
+        if "float" not in dtype:
+            raise UsageError(
+                f"input {name!r} of {self.operation.name} takes real numbers, but an array of {dtype} came; "
+                "convert it to a floating point type first"
+            )
+        self._floats.add(array.dtype)
+
+    @abstractmethod
+    def _array(self, value: Any) -> Any:
+        """What a caller gave, as an array of the framework that keeps its history."""
+
+    @abstractmethod
+    def _common(self, real: Mapping[str, Any]) -> Any:
+        """The type in which arrays that hold real numbers are computed with."""
+
+    @abstractmethod
+    def _cast(self, array: Any, dtype: Any) -> Any:
+        """The array in that type."""
+
+    @abstractmethod
+    def _apply(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        """The result, recorded by the framework with the derivation as its gradient."""
+
+    def __repr__(self) -> str:
+        return f"<{self._shown} rule of {self.operation.name}>"
+
+
+def _key_of(value: Any, backend: Backend) -> tuple[Any, ...]:
+    """What a program depends on: shape, dtype and place of an array, a count or word, that it is a float."""
+    if hasattr(value, "shape"):
+        return tuple(value.shape), value.dtype, backend.device_of(value)
+    return (type(value), value if isinstance(value, int | str) else None)
 
 
 def _operation(target: Operation | str) -> Operation:
@@ -246,17 +350,4 @@ def _check_complete(operation: Operation) -> None:
         raise UsageError(
             f"{operation.name} has no input of real numbers that is not constant: there is nothing to "
             "differentiate"
-        )
-
-
-def check_float(name: str, dtype: str, operation: Operation) -> None:
-    """Real inputs hold floats.
-
-    Raises:
-        UsageError: Naming the input.
-    """
-    if "float" not in dtype:
-        raise UsageError(
-            f"input {name!r} of {operation.name} takes real numbers, but an array of {dtype} came; convert "
-            "it to a floating point type first"
         )
