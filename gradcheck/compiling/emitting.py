@@ -138,7 +138,9 @@ class Emitter:
         if node.op in ("input", "constant"):
             self.names[id(node)] = node.args[0]
             return
-        if node.op in INLINE and self.uses[id(node)] == 1:
+        # A product that takes its left operand as it was before it was turned needs no line for that.
+        turned = node.op == "transpose" and "dot turned" in self.dialect.direct
+        if turned or (node.op in INLINE and self.uses[id(node)] == 1):
             special = self.dialect.special.get(node.op)
             self.names[id(node)] = special(self, node) if special else self.plain(node)
             return
