@@ -536,7 +536,7 @@ def test_large_dense_jacobians_of_jax_arrays_leave_zeros_unwritten():
     import jax
 
     dense = softmax.dense("z")
-    z = np.random.default_rng(0).normal(size=(48, 32))
+    z = np.random.default_rng(0).normal(size=(64, 48))
     for dtype in ("float64", "float32"):
         with jax.enable_x64(dtype == "float64"):
             array = jax.numpy.asarray(z.astype(dtype))
@@ -557,7 +557,7 @@ def test_a_large_dense_array_is_filled_so_after_a_small_one_too():
     import jax
 
     dense = softmax.dense("z")
-    for shape, filled in (((3, 2), False), ((48, 32), True), ((3, 2), False), ((48, 32), True)):
+    for shape, filled in (((3, 2), False), ((64, 48), True), ((3, 2), False), ((64, 48), True)):
         for _ in range(2):
             z = np.random.default_rng(0).normal(size=shape).astype(np.float32)
             np.testing.assert_allclose(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from field_cases import points, sine, softmax, softmax_rule
 
-from gradcheck import constant, labels, number, probability, real, verify_jvp, verify_vjp
+from gradcheck import constant, labels, number, one_hot, probability, real, verify_jvp, verify_vjp
 from gradcheck.layers import slices
 from gradcheck.layers.bench import Bench, Point
 from gradcheck.layers.given import given
@@ -253,3 +253,42 @@ def test_an_oracle_needs_the_memory_of_a_slice(kind: str, monkeypatch: pytest.Mo
     assert small < 14
     monkeypatch.setattr(slices, "ENTRIES", 1 << 40)
     assert _peak(kind) > small
+
+
+def _halved(xp, x, t):
+    return x * (1 - 0.5 * xp.one_hot(t, x.shape[-1]))
+
+
+def _right(v, x, t):
+    scale = np.ones(x.shape)
+    scale[np.arange(len(t)), t] = 0.5
+    return v * scale
+
+
+@pytest.mark.parametrize(("rule", "verdict"), [(_right, "agrees"), (lambda v, x, t: v, "refuted")])
+def test_classes_are_no_slices_since_labels_count_them(rule, verdict):
+    """In a slice of the classes a label would be counted from the slice's first one."""
+    data = {
+        "x": np.random.default_rng(0).normal(size=(2, 300_000)),
+        "t": np.array([270_000, 299_000]),
+    }
+    inputs = {"x": real("m n"), "t": labels("m", below="n")}
+    (check,) = verify_vjp(rule, of=_halved, inputs=inputs, oracles="autograd", data=data).checks
+    assert str(check.verdict) == verdict
+
+
+def test_rows_that_sum_to_one_are_not_cut():
+    """Σ_q y = 1 was used where the forward was traced, and holds of no part of a row."""
+
+    def forward(xp, z, y):
+        return z * xp.sum(y, axis=-1, keepdims=True)
+
+    z = np.random.default_rng(0).normal(size=(2, 300_000))
+    z[:, :2] = z[:, -2:] = 0
+    y = np.zeros(z.shape)
+    y[:, 150_000] = 1
+    inputs = {"z": real("m n"), "y": one_hot("m n")}
+    (check,) = verify_vjp(
+        lambda v, z, y: v, of=forward, inputs=inputs, oracles="autograd", data={"z": z, "y": y}
+    ).checks
+    assert str(check.verdict) == "agrees"

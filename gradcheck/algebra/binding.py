@@ -87,7 +87,7 @@ def _bind_term(
     try:
         axes = {s: (axis, name) for s, (name, axis) in zip(output, expected, strict=True)}
         for factor in term.factors:
-            _bind_factor(factor, axes, scope)
+            _bind_factor(factor, axes, scope, output)
         _bind_deltas(term, axes)
         _check_sizes(term, scope)
     except SpecError as error:
@@ -95,7 +95,9 @@ def _bind_term(
     return replace(term, axes={s: axis for s, (axis, _) in axes.items()})
 
 
-def _bind_factor(factor: Factor, axes: dict[str, tuple[str, str]], scope: Scope) -> None:
+def _bind_factor(
+    factor: Factor, axes: dict[str, tuple[str, str]], scope: Scope, output: tuple[str, ...]
+) -> None:
     if factor.name not in scope.shapes:
         near = get_close_matches(factor.name, scope.shapes, n=1)
         guess = f"did you mean {near[0]!r}? " if near else ""
@@ -116,11 +118,10 @@ def _bind_factor(factor: Factor, axes: dict[str, tuple[str, str]], scope: Scope)
                 f"{factor.name}",
                 hint=f"{factor.name} has shape {' '.join(shape)!r}; give it letters of these axes",
             )
-        # A letter on axes n and #n runs over n, and reads the broadcast tensor along it.
-        wider = (
-            axis if known.startswith("?") or (is_broadcast(known) and letter not in axes) else known
-        )
-        axes[letter] = (wider if letter in axes else axis, owner)
+        # A summed letter on axes n and #n runs over n, whichever comes first, and reads the broadcast
+        # tensor along it; that of an output has the output's axis.
+        narrow = known.startswith("?") or (is_broadcast(known) and letter not in output)
+        axes[letter] = (axis if narrow else known, owner)
 
 
 def _wrong_count(factor: Factor, shape: tuple[str, ...], scope: Scope) -> SpecError:

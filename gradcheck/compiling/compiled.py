@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck import backends
-from gradcheck.compiling.making import INTEGERS, Made, Maker
-from gradcheck.compiling.programs import Builder, Miss, Request, Setting
+from gradcheck.compiling.making import INTEGERS, MISSING, Made, Maker
+from gradcheck.compiling.programs import (
+    WIDTH,
+    Builder,
+    Miss,
+    Request,
+    Setting,
+    refuse_complex,
+)
 from gradcheck.compiling.structured import structured
 from gradcheck.errors import UsageError
 
@@ -27,8 +34,9 @@ if TYPE_CHECKING:
 # How many programs are kept for one derivative, the least recently used going first.
 _KEPT = 64
 
-# From so many entries on it pays to have an array filled by whoever leaves zeros alone.
-_LARGE = 1 << 20
+# Beyond so many bytes the C library takes fresh pages of the system for every array, and an array is best
+# filled by whoever leaves its zeros alone; smaller ones lie in memory that was used before.
+_LARGE = 1 << 25
 
 
 def _missing(*_vector: Any, **_values: Any) -> Any:
@@ -69,7 +77,7 @@ class Compiled:
         """What is asked for."""
         return Request(self.method, self.names, self.output or self.operation.result)
 
-    def __call__(self, *vector: Any, **values: Any) -> Any:
+    def __call__(self, /, *vector: Any, **values: Any) -> Any:
         """Evaluate; vjp takes a cotangent first, and jvp a tangent.
 
         Raises:
@@ -123,7 +131,7 @@ class Compiled:
             )
         backend, dtype, device, arrays, sizes = arguments(self.operation, values)
         with backend.widths(dtype):
-            vector = tuple(backend.asarray(v, dtype, device) for v in vector)
+            vector = tuple(self._real(backend, v, dtype, device) for v in vector)
             if (filled := self._filled(backend, dtype, arrays, sizes)) is not None:
                 return filled
             made = self._program(backend, dtype, device, arrays, sizes, vector)
@@ -133,11 +141,28 @@ class Compiled:
             self._remember(made)
             return result
 
+    def _real(self, backend: Any, value: Any, dtype: str, device: str) -> Any:
+        """A cotangent or tangent in the dtype of the inputs."""
+        what = f"what {self.method} is given first"
+        owner = backends.of(value)
+        if owner.name not in ("numpy", backend.name):
+            raise UsageError(
+                f"{what} is an array of {owner.name}, the inputs are of {backend.name}"
+            )
+        refuse_complex(what, value)
+        try:
+            array = backend.asarray(value, dtype, device)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{what} is no array of real numbers: {error}") from None
+        if "float" in backend.dtype_of(array):
+            return array
+        return backend.namespace(dtype, device).asarray(array)
+
     def _filled(
         self, backend: Any, dtype: str, arrays: Mapping[str, Any], sizes: Mapping[str, int]
     ) -> Any:
         """A large array of few blocks, filled by the program of a framework that writes no zeros."""
-        if self.method not in ("dense", "hessian") or not self._is_large(sizes):
+        if self.method not in ("dense", "hessian") or not self._is_large(dtype, sizes):
             return None
         lender = backend.lender(*(arrays[n] for n in self.operation.inputs))
         if lender is None:
@@ -150,10 +175,10 @@ class Compiled:
         with np.errstate(all="ignore"):  # the framework whose arrays these are warns of nothing
             return backend.adopted(made.body(**lent))
 
-    def _is_large(self, sizes: Mapping[str, int]) -> bool:
+    def _is_large(self, dtype: str, sizes: Mapping[str, int]) -> bool:
         shapes = [self.operation.shapes[n] for n in (self.request.output, *self.names)]
         entries = [sizes.get(a, 1) if not a.isdigit() else int(a) for s in shapes for a in s]
-        return math.prod(entries) >= _LARGE
+        return WIDTH.get(dtype, 2) * math.prod(entries) > _LARGE
 
     def _remember(self, made: Made) -> None:
         """The next call tries this program first."""
@@ -167,10 +192,10 @@ class Compiled:
         elif type(self) is not Compiled:
             self.__class__ = Compiled
 
-    def _anew(self, *vector: Any, **values: Any) -> Any:
-        """A call of arguments that the latest program does not take; what is None was not given."""
-        given = {n: v for n, v in values.items() if v is not None}
-        return Compiled.__call__(self, *(v for v in vector if v is not None), **given)
+    def _anew(self, /, *vector: Any, **values: Any) -> Any:
+        """A call of arguments that the latest program does not take."""
+        given = {n: v for n, v in values.items() if v is not MISSING}
+        return Compiled.__call__(self, *(v for v in vector if v is not MISSING), **given)
 
     def _program(
         self,
@@ -234,7 +259,18 @@ def arguments(
         UsageError: For names, frameworks or dtypes that do not fit.
         ShapeError: For arrays that do not fit the axes.
     """
-    values = operation.complete(values)
+    values = dict(operation.complete(values))
+    for name, parameter in operation.params.items():
+        value = values[name].item() if isinstance(values[name], np.generic) else values[name]
+        word = isinstance(value, str) and parameter.kind in ("number", "integer")
+        if word or not isinstance(value, int | float | str):
+            raise UsageError(
+                f"parameter {name!r} of {operation.name} is {parameter.describe()}, and {value!r} came; it "
+                "is a constant of the derivative: give a Python number or word (under jit, mark it static)"
+            )
+        values[name] = value
+    for name in operation.inputs:
+        refuse_complex(f"input {name!r} of {operation.name}", values[name])
     backend = backends.of(*(values[n] for n in operation.inputs))
     real = (n for n, d in operation.inputs.items() if d.kind not in INTEGERS)
     first = next((values[n] for n in real), None)

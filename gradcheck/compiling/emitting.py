@@ -253,7 +253,7 @@ class Emitter:
             base = self.base[id(node)]
             text = self.names[id(node)]
             own = id(base) in self.owned and node.op not in ("expand", "xp.broadcast_to")
-            if not own or id(base) in given:
+            if node.dtype != "number" and (not own or id(base) in given):
                 text = self.dialect.direct["copy"].format(text)
             given.add(id(base))
             found[name] = text

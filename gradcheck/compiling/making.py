@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
@@ -18,6 +20,7 @@ from gradcheck.compiling.programs import (
     Setting,
     compiled_source,
     kinds_of,
+    refuse_complex,
 )
 from gradcheck.errors import UsageError
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 # Inputs that hold no real numbers.
 INTEGERS = ("labels", "integers")
+
+# What stands for an argument that was not given.
+MISSING = object()
 
 # Sizes of the axes in a program that is only shown.
 _SMALL = (7, 5, 3, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16)
@@ -99,8 +105,11 @@ class Maker:
     def _refuse_taken(self, builder: Builder, lines: Sequence[str]) -> None:
         """An input may not hide what its program calls: `np`, or `power` in a program that has powers."""
         own = [*self.operation.inputs, *self.operation.params]
-        taken = [n for n in own if n in builder.writing.calls]
+        taken = [n for n in own if n in builder.writing.calls or iskeyword(n)]
+        taken += [n for n in own if n in (f"d_{v}" for v in self.vector)]
         taken += [n for n in own if n in RESERVED and re.search(rf"\b{n}[(.]", "\n".join(lines))]
+        # Python takes ϵ for ε in its source, and not in a call by name.
+        taken += [n for n in own if unicodedata.normalize("NFKC", n) != n]
         if taken:
             raise UsageError(
                 f"{self.operation.name} has an input called {taken[0]!r}, a name that compiled programs for "
@@ -123,7 +132,7 @@ class Maker:
 
     def _function(self, lines: Sequence[str]) -> str:
         given = ", ".join([*self.operation.inputs, *self.operation.params])
-        vectors = "".join(f"d_{n}, " for n in self.vector)
+        vectors = "".join(f"d_{n}, " for n in self.vector) + "/, " * bool(self.vector)
         header = f"def {self.called}({vectors}*, {given}):"
         return "\n".join([header, *(f"    {line}" for line in lines)]) + "\n"
 
@@ -199,6 +208,8 @@ class Maker:
 
         def run(*given: Any) -> tuple[Any, ...]:
             values = dict(zip(order, given, strict=True))
+            for name, value in values.items():
+                refuse_complex(name, value)
             vectors = {f"d_{n}": values.pop(f"d_{n}") for n in self.vector}
             values = {**self._cast(values, first), **first.fixed}
             setting = replace(first, sizes=self.operation.sizes_of(values))
@@ -210,7 +221,8 @@ class Maker:
             lines, names = inner.function(graph, results)
             self._refuse_taken(inner, lines)
             head = f"def {self.called}({', '.join(graph.inputs)}):"
-            lines = [self._note(setting), *inner.remarks(), *lines, f"return {', '.join(names)},"]
+            given_back = f"return {', '.join(names)}," if names else "return ()"
+            lines = [self._note(setting), *inner.remarks(), *lines, given_back]
             text[:] = ["\n".join([head, *(f"    {line}" for line in lines)]) + "\n"]
             function = compiled_source(text[0], self.called, self.space(inner, graph))
             operands = {**found, **self._cast(vectors, first)}
@@ -220,7 +232,8 @@ class Maker:
         results = self._expected(builder)
         names = [f"result{i}" for i in range(len(results))]
         called = _unlike("jitted", order)
-        call = f"{', '.join(names)}, = {called}({', '.join(order)})"
+        taken = f"{', '.join(names)}, = " if names else ""
+        call = f"{taken}{called}({', '.join(order)})"
         lines = [call, f"return {builder.returned(names, results)}"]
         jitted = backend.jitted(run)
         space = {**builder.writing.calls, called: jitted}
@@ -233,7 +246,8 @@ class Maker:
         def direct(anew: Callable[..., Any]) -> Callable[..., Any] | None:
             if jitted.fastest is jitted.plain:  # the forward looks at values
                 return None
-            own = {**space, **dtypes, called: jitted.fastest, _unlike("anew", order): anew}
+            own = {**space, **dtypes, called: jitted.fastest}
+            own |= {_unlike("anew", order): anew, _unlike("missing", order): MISSING}
             return compiled_source(self._handing_on(guard, lines), self.called, own)
 
         return Made(text, body, None, first, direct)
@@ -242,10 +256,10 @@ class Maker:
         """The function that takes any arguments and hands on those of other kinds."""
         inputs = [*self.operation.inputs, *self.operation.params]
         vectors = [f"d_{n}" for n in self.vector]
-        more, others, anew = (_unlike(n, inputs) for n in ("more", "others", "anew"))
-        given = ", ".join(
-            [*(f"{n}=None" for n in vectors), f"*{more}", *(f"{n}=None" for n in inputs)]
-        )
+        own = ("more", "others", "anew", "missing")
+        more, others, anew, missing = (_unlike(n, inputs) for n in own)
+        given = ", ".join(f"{n}={missing}" for n in vectors) + ", /, " * bool(vectors)
+        given += ", ".join([f"*{more}", *(f"{n}={missing}" for n in inputs)])
         passed = ", ".join([*vectors, f"*{more}", *(f"{n}={n}" for n in inputs)])
         whole = [f"if not ({guard}) or {more} or {others}:"]
         whole += [f"    return {anew}({passed}, **{others})", *lines]

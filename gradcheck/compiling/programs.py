@@ -18,7 +18,7 @@ from gradcheck.compiling.kernels import fuse
 from gradcheck.compiling.lowering import Scope, dense
 from gradcheck.compiling.reverse import pull, push, run_steps
 from gradcheck.compiling.tracing import Recorder, Traced, record
-from gradcheck.errors import ShapeError
+from gradcheck.errors import ShapeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # Names in a program that no variable may take.
 RESERVED = ("xp", "inf", "nan", "notation", "one_hot", "power", "forward", "jitted", "Miss")
 
+
+# The bytes of an entry; two in half precision.
+WIDTH = {"float64": 8, "float32": 4}
 
 # What gives one array, not a dict of them.
 SINGLE = ("dense", "jvp", "hessian")
@@ -382,7 +385,7 @@ class Builder:
             sum(s for s, p in zip(strides, places, strict=True) if p == k) for k in range(count)
         )
         shape = tuple(node.shape[places.index(k)] for k in range(count))
-        width = {"float64": 8, "float32": 4}.get(self.setting.dtype, 2)
+        width = WIDTH.get(self.setting.dtype, 2)
         return self.writing.view.format(
             out=name,
             shape=shape,
@@ -398,6 +401,18 @@ class Builder:
             for core, places in blocks
         ]
         return " + ".join(parts)
+
+
+def refuse_complex(what: str, value: Any) -> None:
+    """Refuse complex numbers, which a conversion would cut in half.
+
+    Raises:
+        UsageError: Naming what holds them.
+    """
+    if "complex" in str(getattr(value, "dtype", type(value).__name__)):
+        raise UsageError(
+            f"{what} holds complex numbers; derivatives here are those of real functions"
+        )
 
 
 def kinds_of(values: Mapping[str, Any], backend: Any) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -46,7 +46,8 @@ class Products:
     def run(self, what: str, operands: Mapping[str, Any], *vector: Any) -> Any:
         """One product (or the dense array) of the operands."""
         backend = self.builder.setting.backend
-        writes = backend.can_write(*operands.values(), *vector)
+        arrays = (v for v in operands.values() if hasattr(v, "shape"))
+        writes = backend.can_write(*arrays, *vector)
         if (what, writes) not in self._known:
             self._known[what, writes] = self._compiled(what, operands, writes=writes)
         return self._known[what, writes](*vector, *operands.values())

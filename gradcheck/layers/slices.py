@@ -252,6 +252,8 @@ def _along(
     forms: list[Form], point: Point, reference: Reference, axis: str, entries: int
 ) -> Slicing | None:
     """An axis, where every output acts along it one index at a time."""
+    if any(_holds_whole(domain, axis) for domain in reference.inputs.values()):
+        return None
     inputs = _positions(reference, point.example, axis)
     if inputs is None or not forms or not all(acts_along(f, axis) for f in forms):
         return None
@@ -264,6 +266,17 @@ def _along(
     each_index = max(a.size for a in (*cuts, *point.outputs)) // max(size, 1)
     count = max(_LEAST, entries // max(each_index, 1))
     return Slicing(size, count, inputs, tuple(outputs)) if size >= 2 * count else None
+
+
+def _holds_whole(domain: Domain, axis: str) -> bool:
+    """Whether entries of an input speak of all indices of an axis: a label counts them, a row sums over them.
+
+    A slice of classes has labels beyond it, and rows that do not sum to one.
+    """
+    if domain.kind == "labels":
+        return str(domain.below) == axis
+    rows = domain.kind in ("one_hot", "probability") and domain.shape
+    return bool(rows) and base_axis(domain.shape[-1]) == axis
 
 
 def _positions(reference: Reference, example: Example, axis: str) -> tuple[int | None, ...] | None:
