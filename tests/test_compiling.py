@@ -582,6 +582,23 @@ def test_products_of_first_axes_are_what_they_say_and_can_be_differentiated(shap
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (100, 3), (50, 8), (50, 9)])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+def test_sums_of_columns_are_what_they_say_and_can_be_differentiated(shape, dtype):
+    import jax
+
+    from gradcheck.backends.jax_ import column_sums
+
+    array = (np.random.default_rng(0).normal(size=shape) * 4).astype(dtype)
+    found = column_sums(jax.numpy.asarray(array))
+    assert found.dtype == jax.numpy.sum(jax.numpy.asarray(array), axis=0).dtype
+    np.testing.assert_allclose(found, array.astype(float).sum(0), rtol=2e-2, atol=5e-2)
+    if dtype == "float32":
+        slope = jax.grad(lambda a: (column_sums(a) ** 2).sum())(array)
+        expected = np.broadcast_to(2 * array.sum(0), shape)
+        np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_an_input_may_not_hide_what_its_program_calls():
     from gradcheck import Spec, delta, einsum, real
 

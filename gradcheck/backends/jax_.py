@@ -93,6 +93,7 @@ _DIRECT = {
 
 # Matrices of at most so many columns are narrow; products of fewer entries than these gain nothing.
 _NARROW, _WORTH_IT = 64, 1 << 14
+_FEW = 8
 
 
 def transposed_times(left: Any, right: Any) -> Any:
@@ -108,6 +109,16 @@ def transposed_times(left: Any, right: Any) -> Any:
     if down <= across:
         return alone(jnp.matmul(alone(right.T), left)).T
     return jnp.matmul(alone(left.T), right)
+
+
+def column_sums(array: Any) -> Any:
+    """array.sum(0), on the host.
+
+    Of a sum over the rows of few columns XLA makes two kernels, and of a product with ones a single one.
+    """
+    if array.shape[1] > _FEW or array.dtype.kind != "f":
+        return jnp.sum(array, axis=0)
+    return jnp.matmul(jnp.ones(array.shape[0], array.dtype), array)
 
 
 def spread(core: Any, places: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Any:
@@ -174,7 +185,8 @@ class JaxBackend(Backend):
     def writing(self, dtype: str, device: str) -> Writing:
         """How a program for JAX arrays is written; it is traced by `jit`."""
         wide = ["config.jax_enable_x64"] if dtype == "float64" else []
-        on_host = {"dot turned": "transposed_times({0}, {1})"} if device == "cpu" else {}
+        own = {"dot turned": "transposed_times({0}, {1})", "sum first": "column_sums({0})"}
+        on_host = own if device == "cpu" else {}
         return Writing(
             direct={**_DIRECT, **on_host},
             guard="{n}.__class__ is Array and {n}.shape == {shape} and {n}.dtype is {dtype}",
@@ -185,6 +197,7 @@ class JaxBackend(Backend):
                 "config": jax.config,
                 "spread": spread,
                 "transposed_times": transposed_times,
+                "column_sums": column_sums,
                 dtype: jnp.dtype(dtype),
             },
         )

@@ -326,6 +326,8 @@ class Builder:
             "matmul": _matmul, "transpose": _transpose, "place": self._place, "zeros": self._made,
             "full": self._made, "diagonal": _diagonal, "power": _power, "number": _number,
         }  # fmt: skip
+        if "sum first" in writing.direct:
+            special["xp.sum"] = _sum
         into = {n: t for n, t in writing.into.items() if "{other}" not in t}
         special.update({n: self._with_other(n) for n in writing.into if n not in into})
         return Dialect(writing.direct, into, special, bool(writing.into))
@@ -438,6 +440,14 @@ def _matmul(emitter: Emitter, node: Node) -> str:
         return direct["dot turned"].format(emitter.ref(left.args[0]), emitter.ref(right))
     which = "dot" if flat and "dot" in direct else "matmul"
     return direct[which].format(emitter.ref(left), emitter.ref(right))
+
+
+def _sum(emitter: Emitter, node: Node) -> str:
+    options, operand = dict(node.options), node.args[0]
+    first = options.get("axis") == 0 and not options.get("keepdims") and len(node.args) == 1
+    if first and isinstance(operand, Node) and len(operand.shape) == 2:
+        return emitter.dialect.direct["sum first"].format(emitter.ref(operand))
+    return emitter.plain(node)
 
 
 def _transpose(emitter: Emitter, node: Node) -> str:
