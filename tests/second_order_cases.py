@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from gradcheck import running
+from gradcheck.algebra.compose import relabel
+from gradcheck.algebra.normal import normalise
 
 
 def draw(m=5, n=4, o=3):
@@ -18,6 +20,15 @@ def draw(m=5, n=4, o=3):
         "w": rng.normal(size=(n, o)),
         "b": rng.normal(size=o),
         "y": targets,
+    }
+
+
+def in_letters(expression):
+    """The terms of an expression under one naming of its letters."""
+    output = tuple("pqrs"[: len(expression.output)])
+    return {
+        (t.coefficient, t.sizes, t.factors, t.deltas)
+        for t in normalise(relabel(expression, output)).terms
     }
 
 

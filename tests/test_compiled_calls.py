@@ -91,14 +91,11 @@ def test_an_input_may_not_hide_what_its_program_calls(name):
     claim = 2 * einsum("p,pq->pq", name, delta)
     space = {}
     exec(f"def forward(xp, {name}): return {name} * {name}", space)
-    try:
-        square = Spec(
-            space["forward"], inputs=given, output={"r": "n"}, jacobian={name: claim}, name="square"
-        )
-    except UsageError:
-        return  # refused where it is named: earlier still
+    square = Spec(
+        space["forward"], inputs=given, output={"r": "n"}, jacobian={name: claim}, name="square"
+    )
     with pytest.raises(
-        UsageError, match=r"square has an input called .*call the input something else"
+        UsageError, match=f"square has an input called '{name}'.*call the input something else"
     ):
         square.dense(name)(**{name: np.ones(3)})
 

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from second_order_cases import assert_product, bound, draw, jax_hessians, torch_hessians
+from second_order_cases import (
+    assert_product,
+    bound,
+    draw,
+    in_letters,
+    jax_hessians,
+    torch_hessians,
+)
 
 from gradcheck import (
     Spec,
@@ -23,8 +30,6 @@ from gradcheck import (
     size,
     verify,
 )
-from gradcheck.algebra.compose import relabel
-from gradcheck.algebra.normal import normalise
 from gradcheck.errors import UsageError
 from gradcheck.library import resolve
 from gradcheck.second_order.rules import partial, second
@@ -73,15 +78,6 @@ WELL_KNOWN = {
     "b": (einsum("pr,ps,st->rst", "x", "a", delta) - einsum("pr,ps,pt->rst", "x", "a", "a"))
     / size("m"),
 }
-
-
-def in_letters(expression):
-    """The terms of an expression under one naming of its letters."""
-    output = tuple("pqrs"[: len(expression.output)])
-    return {
-        (t.coefficient, t.sizes, t.factors, t.deltas)
-        for t in normalise(relabel(expression, output)).terms
-    }
 
 
 @pytest.mark.parametrize("name", WELL_KNOWN)

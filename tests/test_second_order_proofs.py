@@ -7,11 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from second_order_cases import draw
+from second_order_cases import draw, in_letters
 
 from gradcheck import Spec, constant, delta, einsum, load, ones, positive, real, size, verify
 from gradcheck.algebra.compose import relabel
-from gradcheck.algebra.normal import normalise
 from gradcheck.algebra.relations import Relation
 from gradcheck.algebra.terms import Factor
 from gradcheck.checking import proving
@@ -80,14 +79,6 @@ def test_the_well_known_hessian_is_proved(name):
 def test_a_slip_in_the_well_known_hessian_is_refuted(name, slip):
     (check,) = verify(claimed(name, SLIPS[slip][name]), oracles="symbolic", wrt=name).checks
     assert check.verdict == "refuted"
-
-
-def in_letters(expression):
-    output = tuple("pqrs"[: len(expression.output)])
-    return {
-        (t.coefficient, t.sizes, t.factors, t.deltas)
-        for t in normalise(relabel(expression, output)).terms
-    }
 
 
 @pytest.mark.parametrize("name", HESSIANS)
