@@ -55,7 +55,11 @@ class Result:
     writing: dict[str, float] = field(default_factory=dict)
 
     def verdict(self, other: str) -> str:
-        """Whether the limit is met, within the quartiles or not."""
+        """Whether the limit is met, within the quartiles or not.
+
+        Memory is the limit where no array could be written within it: writing as many bytes once alone
+        takes a larger share of the rival's time, and what is compiled takes no longer than that.
+        """
         low, middle, _ = self.ratios[other]
         if other not in self.limits:
             return ""
@@ -65,8 +69,9 @@ class Result:
         if low <= limit:
             return f"within the spread (≤ {limit:g})"
         share = self.writing.get(other, 0.0)
-        why = f": writing the bytes alone takes {share:.2f} of its time" if share > limit else ""
-        return f"NOT met (≤ {limit:g}){why}"
+        if share > limit and self.ratios["writing"][1] <= 1:
+            return f"memory is the limit (writing the bytes alone takes {share:.2f} of its time)"
+        return f"NOT met (≤ {limit:g})"
 
 
 def measure(case: Case, rounds: int, seconds: float) -> Result:

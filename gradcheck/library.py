@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.source import caller
@@ -246,7 +247,11 @@ def _home(operation: Operation) -> Path | None:
 
 def _operations(path: Path) -> dict[str, Operation]:
     """The specs and chains that a file binds to names, those it loaded from elsewhere included."""
-    module = _module(path)
+    with _ONE_AT_A_TIME:
+        return _named(path, _module(path))
+
+
+def _named(path: Path, module: ModuleType) -> dict[str, Operation]:
     found = {n: v for n, v in vars(module).items() if isinstance(v, Operation) and n[0] != "_"}
     for name, operation in found.items():
         if not getattr(operation, "address", ""):
@@ -266,15 +271,23 @@ def _operations(path: Path) -> dict[str, Operation]:
 
 _LOADED: dict[Path, tuple[int, ModuleType]] = {}
 _LOADING: list[Path] = []
+# One thread loads at a time, and the others wait: half a file is no spec, and what another thread is
+# loading is no circle.
+_ONE_AT_A_TIME = RLock()
 
 
 def _module(path: Path) -> ModuleType:
     """The file as a module under a stable name, loaded again where it changed."""
     path = path.resolve()
     stamp = path.stat().st_mtime_ns
-    known = _LOADED.get(path)
-    if known is not None and known[0] == stamp:
-        return known[1]
+    with _ONE_AT_A_TIME:
+        known = _LOADED.get(path)
+        if known is None or known[0] != stamp:
+            known = _LOADED[path] = stamp, _loaded_anew(path)
+    return known[1]
+
+
+def _loaded_anew(path: Path) -> ModuleType:
     if path in _LOADING:
         cycle = " → ".join(p.name for p in [*_LOADING, path])
         raise SpecError(f"spec files load each other in a circle: {cycle}", hint="break the circle")
@@ -283,11 +296,9 @@ def _module(path: Path) -> ModuleType:
         name += "_" + hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     _LOADING.append(path)
     try:
-        module = _execute(path, name)
+        return _execute(path, name)
     finally:
         _LOADING.pop()
-    _LOADED[path] = (stamp, module)
-    return module
 
 
 def loaded() -> list[Path]:

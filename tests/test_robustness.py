@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gradcheck import verify
+from gradcheck import load, verify
 from gradcheck.cli import main
 from gradcheck.errors import SpecError
 
@@ -133,6 +133,16 @@ def test_a_report_that_cannot_be_replaced_leaves_the_old_one(folder, monkeypatch
     assert done.exit_code == 2
     assert Path("report.json").read_text(encoding="utf-8") == "old"
     assert sorted(p.name for p in folder.iterdir() if "report" in p.name) == ["report.json"]
+
+
+def test_threads_that_load_one_file_wait_for_each_other():
+    path = Path("specs/good.py")
+    path.write_text("import time\n\ntime.sleep(0.2)\n" + path.read_text("utf-8"), encoding="utf-8")
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(load, "specs/good.py::good") for _ in range(4)]
+        found = [future.result() for future in futures]
+    assert all(operation is found[0] for operation in found)
+    assert found[0].address == "specs/good.py::good"
 
 
 def test_two_runs_at_once_share_a_cache():
