@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradcheck.algebra.normal import eliminate_deltas, merge_factors, resolve_broadcast
+from gradcheck.algebra.normal import (
+    eliminate_deltas,
+    first_entries,
+    merge_factors,
+    resolve_broadcast,
+)
 from gradcheck.algebra.shapes import is_broadcast, is_number
 
 if TYPE_CHECKING:
@@ -195,8 +200,8 @@ def _compute_operand(factor: Factor, bindings: Bindings, ops: Operations) -> Any
     axis = bindings.one_hot.get(factor.name)
     if axis is not None and len(factor.letters) == len(bindings.shapes[factor.name]) + 1:
         value = ops.one_hot(value, bindings.extent(axis), bindings.like)
-    if any(s is None for s in factor.letters):
-        value = value[tuple(0 if s is None else slice(None) for s in factor.letters)]
+    if (index := first_entries(factor, getattr(value, "shape", ()))) is not None:
+        value = value[index]
     if isinstance(value, int | float) and (factor.function or factor.power != 1):
         value = ops.scale(_one(bindings.like, ops), float(value))
     if factor.function is not None:

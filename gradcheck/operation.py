@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gradcheck import backends
 from gradcheck.algebra.compose import jvp_of, lift, vjp_of
 from gradcheck.algebra.relations import Relation
 from gradcheck.algebra.shapes import (
@@ -250,7 +249,7 @@ class Operation(ABC):
             raise UsageError(f"{self.name} takes {', '.join(expected)}: {'; '.join(parts)}")
         return dict(given)
 
-    def value(self, **values: Any) -> Any:
+    def value(self, /, **values: Any) -> Any:
         """The result of the forward.
 
         Args:
@@ -260,24 +259,10 @@ class Operation(ABC):
         return self._prepare(values).result(self.result)
 
     def _prepare(self, values: Mapping[str, Any]) -> _Prepared:
-        values = self.complete(values)
-        backend = backends.of(*(values[n] for n in self.inputs))
-        first = next((values[n] for n in self.inputs if self.inputs[n].kind not in _INTEGERS), None)
-        if first is None:
-            raise UsageError(f"{self.name} has no input of real numbers")
-        first = backend.asarray_like(first)
-        dtype, device = backend.dtype_of(first), backend.device_of(first)
-        if "float" not in dtype:
-            raise UsageError(
-                f"{self.name} takes real numbers, but an array of {dtype} came; convert it to float64 "
-                "or float32 first"
-            )
+        from gradcheck.compiling.arguments import arguments
+
+        backend, dtype, device, arrays, _ = arguments(self, values)
         with backend.widths(dtype):
-            arrays = {
-                n: backend.asarray(v, dtype, device) if n in self.inputs else v
-                for n, v in values.items()
-            }
-            self.sizes_of(arrays)  # before the forward, whose own complaint would name no input
             operands = self.environment(backend.namespace(dtype, device), arrays)
             bindings = self.bind(arrays, operands, operands[self.result])
         return _Prepared(backend, dtype, operands, bindings)
@@ -384,7 +369,6 @@ class Operation(ABC):
             yield from (f"    wherever {c}" for c in expression.conditions())
 
 
-_INTEGERS = ("labels", "integers")
 _ROWS = {
     "probability": "each row of {} is a probability distribution",
     "one_hot": "each row of {} is one-hot",

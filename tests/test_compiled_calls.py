@@ -168,3 +168,16 @@ def test_a_summed_letter_on_a_broadcast_axis_runs_over_the_whole_one(order):
     np.testing.assert_array_equal(found, np.diag([3.0, 6.0]))
     report = verify(gathered, oracles=["symbolic", "exact", "autograd"])
     assert [str(c.verdict) for c in report.checks] == ["proved", "identity", "agrees"]
+
+
+def test_structured_products_keep_64_bits_where_jax_has_32_by_default():
+    jax = pytest.importorskip("jax")
+    z = np.random.default_rng(0).normal(size=(3, 4))
+    with jax.enable_x64(True):
+        arrays = {"z": jax.numpy.asarray(z)}
+        vector = jax.numpy.asarray(z)
+    structured = load("softmax").structured("z")
+    for given in (vector, z):
+        for found in (structured(**arrays) @ given, given @ structured(**arrays)):
+            assert found.dtype == "float64"
+            np.testing.assert_allclose(found, structured(z=z) @ z, rtol=1e-14, atol=1e-16)

@@ -532,6 +532,16 @@ def test_what_cannot_exceed_one_comes_before_a_third_large_factor(framework):
 # ---------------------------------------------------------------- JAX on the host
 
 
+@pytest.fixture
+def on_host():
+    """JAX's arrays lie on the host, also where it sees a GPU and would take that one."""
+    import jax
+
+    with jax.default_device(jax.devices("cpu")[0]):
+        yield
+
+
+@pytest.mark.usefixtures("on_host")
 def test_large_dense_jacobians_of_jax_arrays_leave_zeros_unwritten():
     import jax
 
@@ -553,6 +563,7 @@ def test_large_dense_jacobians_of_jax_arrays_leave_zeros_unwritten():
             )
 
 
+@pytest.mark.usefixtures("on_host")
 def test_a_large_dense_array_is_filled_so_after_a_small_one_too():
     import jax
 
@@ -567,6 +578,7 @@ def test_a_large_dense_array_is_filled_so_after_a_small_one_too():
             assert ("taken over without a copy" in dense.source) == filled
 
 
+@pytest.mark.usefixtures("on_host")
 @pytest.mark.parametrize("shapes", [((300, 80), (300, 5)), ((300, 5), (300, 80)), ((7, 3), (7, 2))])
 def test_products_of_first_axes_are_what_they_say_and_can_be_differentiated(shapes):
     import jax
@@ -582,6 +594,7 @@ def test_products_of_first_axes_are_what_they_say_and_can_be_differentiated(shap
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.usefixtures("on_host")
 @pytest.mark.parametrize("shape", [(0, 3), (1, 1), (100, 3), (50, 8), (50, 9)])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
 def test_sums_of_columns_are_what_they_say_and_can_be_differentiated(shape, dtype):

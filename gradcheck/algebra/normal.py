@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.shapes import is_broadcast, is_number
 from gradcheck.algebra.terms import Factor, Term, free_alphabet, multiply_sizes
+from gradcheck.errors import ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -192,22 +193,43 @@ def _zero(term: Term) -> Term:
 def resolve_broadcast(term: Term, shapes: dict[str, tuple[str, ...]], single: set[str]) -> Term:
     """The term at sizes where each broadcast axis is known to be 1 (in `single`) or its base's.
 
-    A factor's letter on a `#n` axis of size 1 becomes None (its first entry), and a delta that such
-    a letter belongs to is 1.
+    A factor's letter on a `#n` axis of size 1 becomes None (its first entry), and so does a letter that
+    itself runs over such an axis, on whatever axis of the factor it stands: it takes one value. A delta
+    that such a letter belongs to is 1.
     """
     if not any(_is_narrow(a) for a in term.axes.values()) and not any(
         _is_narrow(a) for f in term.factors for a in shapes.get(f.name, ())
     ):
         return term
-    factors = tuple(_first_entry(f, shapes, single) for f in term.factors)
-    deltas = tuple(pair for pair in term.deltas if not any(term.axes[s] in single for s in pair))
+    alone = {s for s, a in term.axes.items() if a in single}
+    factors = tuple(_first_entry(f, shapes, single, alone) for f in term.factors)
+    deltas = tuple(pair for pair in term.deltas if alone.isdisjoint(pair))
     axes = {s: a if a in single else a.removeprefix("#") for s, a in term.axes.items()}
     return replace(term, factors=factors, deltas=deltas, axes=axes)
 
 
-def _first_entry(factor: Factor, shapes: dict[str, tuple[str, ...]], single: set[str]) -> Factor:
+def _first_entry(
+    factor: Factor, shapes: dict[str, tuple[str, ...]], single: set[str], alone: set[str]
+) -> Factor:
     shape = shapes.get(factor.name, ())
     letters = tuple(
-        None if i < len(shape) and shape[i] in single else s for i, s in enumerate(factor.letters)
+        None if s in alone or (i < len(shape) and shape[i] in single) else s
+        for i, s in enumerate(factor.letters)
     )
     return replace(factor, letters=letters)
+
+
+def first_entries(factor: Factor, shape: Iterable[Any]) -> tuple[int | slice, ...] | None:
+    """The index of what a factor stands for, each letter that is None at its first entry; None for all.
+
+    Raises:
+        ShapeError: Where there is no first entry.
+    """
+    if None not in factor.letters:
+        return None
+    if any(s is None and n == 0 for s, n in zip(factor.letters, shape, strict=True)):
+        raise ShapeError(
+            f"a derivative reads the first entry of {factor.name} along a broadcast axis of size 1, and "
+            f"{factor.name} has none there; where an axis n has size 0, #n must have it too"
+        )
+    return tuple(0 if s is None else slice(None) for s in factor.letters)

@@ -82,6 +82,12 @@ class Backend(ABC):
         self._namespaces: dict[tuple[str, str], Namespace] = {}
         self._canonical: dict[str, str] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is the framework's one backend; another process has its own."""
+        from gradcheck.backends import get
+
+        return get, (self.name,)
+
     # ---- devices and types
 
     def version(self) -> str:

@@ -5,6 +5,7 @@ The system hands out pages of zeros untouched, and NumPy's `zeros` leaves them s
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +22,7 @@ _ALIGNED = 64
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:
     """Zeros in fresh memory, the first at a multiple of 64 bytes."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.zeros(size + _ALIGNED, np.uint8)
     start = -memory.ctypes.data % _ALIGNED
     return memory[start : start + size].view(dtype).reshape(shape)
@@ -37,3 +38,6 @@ class LentNumpy(NumpyBackend):
         plain = super().writing(dtype, device)
         calls = {**plain.calls, "aligned_zeros": aligned_zeros}
         return replace(plain, guard="", blank="aligned_zeros({shape}, {dtype})", calls=calls)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LentNumpy, ()

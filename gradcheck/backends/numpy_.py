@@ -53,7 +53,6 @@ _DIRECT = {
     "xp.square": "np.square({0})",
     "matmul": "np.matmul({0}, {1})",
     "dot": "np.dot({0}, {1})",
-    "rows_dot": "np.vecdot({0}, {1})",
     "transpose": "{0}.transpose({1})",
     "turned": "{0}.T",
     "copy": "np.array({0})",

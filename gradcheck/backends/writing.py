@@ -17,7 +17,8 @@ class Writing:
         direct: Operations that have a line of their own, operands as `{0}`, `{1}`, keywords by name;
             "settled" gives an array with its entries in order in memory, "settled copy" a new one, and
             "dot turned" is the product of a transposed matrix, here not yet transposed, and another;
-            "sum first" the sum over the first axis of a matrix.
+            "sum first" the sum over the first axis of a matrix, "softmax of columns" that of a matrix of
+            few columns along its rows, and "unsqueezed" an array with one more axis.
         into: The same, with the result written into the array `{out}`; `{other}` is the operand
             that is not `{out}`, and "divide first" is used where `{out}` is the first operand,
             "divide over" where it is none of them but an array that nobody reads any more.

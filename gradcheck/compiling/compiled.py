@@ -6,6 +6,7 @@ are checked, converted, and the program of their shapes is found or made.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -14,14 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck import backends
-from gradcheck.compiling.making import INTEGERS, MISSING, Made, Maker
+from gradcheck.compiling.arguments import (
+    arguments,
+    holds_reals,
+    on_host,
+    real_array,
+    refuse_complex,
+)
+from gradcheck.compiling.filling import Filler
+from gradcheck.compiling.making import MISSING, Made, Maker
+from gradcheck.compiling.placing import WIDTH
 from gradcheck.compiling.programs import (
-    WIDTH,
     Builder,
     Miss,
     Request,
     Setting,
-    refuse_complex,
 )
 from gradcheck.compiling.structured import structured
 from gradcheck.errors import UsageError
@@ -34,9 +42,15 @@ if TYPE_CHECKING:
 # How many programs are kept for one derivative, the least recently used going first.
 _KEPT = 64
 
-# Beyond so many bytes the C library takes fresh pages of the system for every array, and an array is best
-# filled by whoever leaves its zeros alone; smaller ones lie in memory that was used before.
-_LARGE = 1 << 25
+# From so many bytes on an array is filled by whoever leaves its zeros alone. XLA writes every entry, half of
+# the time into pages that the C library has just got from the system. Measured on the dense Jacobian of
+# softmax, in twenty processes: at 11 to 32 MB filling takes 0.3 to 0.9 of XLA's own time, and 0.4 to 1.3
+# where all entries are summed afterwards (median 0.8); at 8 MB 0.6 to 1.0, and 0.8 to 1.2; at 1 to 4 MB it
+# gains nothing.
+_LARGE = 1 << 23
+
+# One for each program that `torch.compile` reads, whichever thread asks.
+_NUMBERS = itertools.count()
 
 
 def _missing(*_vector: Any, **_values: Any) -> Any:
@@ -86,7 +100,7 @@ class Compiled:
         """
         try:
             return self._latest(*vector, **values)
-        except (Miss, TypeError):
+        except (Miss, TypeError, ValueError, IndexError):  # the checks say what is wrong
             pass
         if backends.in_graph():
             return self._in_graph(vector, values)
@@ -96,21 +110,36 @@ class Compiled:
         """While `torch.compile` reads along: the program itself becomes part of the graph."""
         if self.method == "structured":
             raise UsageError("structured() is no tensor: inside torch.compile use vjp() and jvp()")
-        order = (*self.operation.inputs, *self.operation.params)
-        kinds = tuple((n, _kind(values[n])) for n in order)
+        kinds = tuple((n, _kind(v)) for n, v in values.items())
         name = self.for_kinds(kinds, tuple(_kind(v) for v in vector))
         return getattr(self, name)(*vector, **values)
 
     def for_kinds(self, kinds: tuple[Any, ...], vectors: tuple[Any, ...]) -> str:
         """The attribute that holds the program for shapes and dtypes, made on tensors of ones."""
         backend = backends.get("torch")
-        given = {n: _example(backend, kind) for n, kind in kinds}
+        labels = [n for n, d in self.operation.inputs.items() if d.kind == "labels"]
+        given = {n: _example(backend, kind, fill=int(n not in labels)) for n, kind in kinds}
         _, dtype, device, arrays, sizes = arguments(self.operation, given)
         vector = tuple(_example(backend, kind) for kind in vectors)
+        self._refuse_mixed(
+            dtype, {**given, **dict(zip(self.request.vectors, vector, strict=False))}
+        )
         made = self._program(backend, dtype, device, arrays, sizes, vector, recorded=True)
-        name = self._recorded.setdefault((kinds, vectors), f"_program{len(self._recorded)}")
+        name = self._recorded.setdefault((kinds, vectors), f"_program{next(_NUMBERS)}")
         setattr(self, name, made.body)
         return name
+
+    def _refuse_mixed(self, dtype: str, given: Mapping[str, Any]) -> None:
+        """A program in a graph takes tensors as they are: nobody converts them."""
+        domains = self.operation.inputs
+        for name, value in given.items():
+            real = name not in domains or holds_reals(domains[name])
+            found = str(getattr(value, "dtype", dtype)).removeprefix("torch.")
+            if real and name not in self.operation.params and found != dtype:
+                raise UsageError(
+                    f"inside torch.compile {self.operation.name} takes tensors of one dtype, and {name} has "
+                    f"{found} where others have {dtype}; convert it first: {name}.to(torch.{dtype})"
+                )
 
     # torch.compile then runs this function itself, as it is, and keeps what it returns.
     for_kinds._dynamo_marked_constant = True  # type: ignore[attr-defined]
@@ -136,7 +165,8 @@ class Compiled:
                 return filled
             made = self._program(backend, dtype, device, arrays, sizes, vector)
             if self.method == "structured":
-                return structured(made, self.operation, self.request, made.body(**arrays))
+                held = made.body(**arrays)
+                return structured(made, self.operation, self.request, held, sizes)
             result = made.body(*vector, **arrays)
             self._remember(made)
             return result
@@ -144,19 +174,13 @@ class Compiled:
     def _real(self, backend: Any, value: Any, dtype: str, device: str) -> Any:
         """A cotangent or tangent in the dtype of the inputs."""
         what = f"what {self.method} is given first"
+        refuse_complex(what, value)
         owner = backends.of(value)
         if owner.name not in ("numpy", backend.name):
             raise UsageError(
                 f"{what} is an array of {owner.name}, the inputs are of {backend.name}"
             )
-        refuse_complex(what, value)
-        try:
-            array = backend.asarray(value, dtype, device)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{what} is no array of real numbers: {error}") from None
-        if "float" in backend.dtype_of(array):
-            return array
-        return backend.namespace(dtype, device).asarray(array)
+        return real_array(what, on_host(what, value), backend, dtype, device)
 
     def _filled(
         self, backend: Any, dtype: str, arrays: Mapping[str, Any], sizes: Mapping[str, int]
@@ -171,9 +195,9 @@ class Compiled:
         made = self._program(lender, dtype, "cpu", lent, sizes, ())
         if not made.leaves_zeros:
             return None
-        self._source = made.source
-        with np.errstate(all="ignore"):  # the framework whose arrays these are warns of nothing
-            return backend.adopted(made.body(**lent))
+        filler = Filler.of(backend, dtype, made, arrays, self.operation.inputs)
+        self._source, self._latest, self.__class__ = made.source, filler, Compiled
+        return filler.filled(lent)
 
     def _is_large(self, dtype: str, sizes: Mapping[str, int]) -> bool:
         shapes = [self.operation.shapes[n] for n in (self.request.output, *self.names)]
@@ -215,19 +239,25 @@ class Compiled:
         shapes += tuple((tuple(v.shape), dtype) for v in vector)
         if backend.traces:  # one program takes all shapes: it traces itself anew
             shapes = ()
-        key = (backend.name, dtype, device, shapes, writes, tuple(sorted(fixed.items(), key=str)))
-        if key not in self._made:
+        words = tuple((n, type(v), v) for n, v in fixed.items())
+        key = (backend.name, dtype, device, shapes, writes, words)
+        made = self._made.pop(key, None)  # other threads may take it out and put it back, too
+        if made is None:
             setting = Setting(backend, dtype, device, sizes, fixed, writes)
             self._check(setting, vector)
-            self._made[key] = Maker(self.operation, self.request).make(setting, arrays)
-            while len(self._made) > _KEPT:
-                self._made.popitem(last=False)
-        self._made.move_to_end(key)
-        return self._made[key]
+            made = Maker(self.operation, self.request).make(setting, arrays)
+        self._made[key] = made
+        while len(self._made) > _KEPT:
+            self._made.popitem(last=False)
+        return made
 
     def _check(self, setting: Setting, vector: tuple[Any, ...]) -> None:
         for name, array in zip(self.request.vectors, vector, strict=True):
             Builder(self.operation, self.request, setting).check_vector(name, array)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or what another process gets, makes its own programs, of frameworks that it has."""
+        return Compiled, (self.operation, self.method, self.names, self.output)
 
     def __repr__(self) -> str:
         return f"<{self.method} of {self.operation.name} in {', '.join(self.names)}>"
@@ -242,50 +272,11 @@ def _kind(value: Any) -> Any:
     return shape, str(value.dtype).removeprefix("torch."), device.type, device.index
 
 
-def _example(backend: Any, kind: Any) -> Any:
+def _example(backend: Any, kind: Any, fill: int = 1) -> Any:
     if not isinstance(kind, tuple):
         return kind
     shape, dtype, device, index = kind
     place = device if index is None else f"{device}:{index}"
-    return backend.asarray(np.ones(shape, dtype), dtype if "float" in dtype else "float64", place)
-
-
-def arguments(
-    operation: Operation, values: Mapping[str, Any]
-) -> tuple[Any, str, str, dict[str, Any], dict[str, int]]:
-    """Framework, dtype, device, arrays and sizes of a call, checked and converted.
-
-    Raises:
-        UsageError: For names, frameworks or dtypes that do not fit.
-        ShapeError: For arrays that do not fit the axes.
-    """
-    values = dict(operation.complete(values))
-    for name, parameter in operation.params.items():
-        value = values[name].item() if isinstance(values[name], np.generic) else values[name]
-        word = isinstance(value, str) and parameter.kind in ("number", "integer")
-        if word or not isinstance(value, int | float | str):
-            raise UsageError(
-                f"parameter {name!r} of {operation.name} is {parameter.describe()}, and {value!r} came; it "
-                "is a constant of the derivative: give a Python number or word (under jit, mark it static)"
-            )
-        values[name] = value
-    for name in operation.inputs:
-        refuse_complex(f"input {name!r} of {operation.name}", values[name])
-    backend = backends.of(*(values[n] for n in operation.inputs))
-    real = (n for n, d in operation.inputs.items() if d.kind not in INTEGERS)
-    first = next((values[n] for n in real), None)
-    if first is None:
-        raise UsageError(f"{operation.name} has no input of real numbers")
-    first = backend.asarray_like(first)
-    dtype, device = backend.dtype_of(first), backend.device_of(first)
-    if "float" not in dtype:
-        raise UsageError(
-            f"{operation.name} takes real numbers, but an array of {dtype} came; convert it to float64 "
-            "or float32 first"
-        )
-    with backend.widths(dtype):
-        arrays = {
-            n: backend.asarray(v, dtype, device) if n in operation.inputs else v
-            for n, v in values.items()
-        }
-        return backend, dtype, device, arrays, operation.sizes_of(arrays)
+    if "float" in dtype:
+        return backend.asarray(np.ones(shape), dtype, place)
+    return backend.asarray(np.full(shape, fill, dtype), "float64", place)

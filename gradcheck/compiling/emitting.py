@@ -54,7 +54,11 @@ class Dialect:
 
 @dataclass
 class Emitter:
-    """One program as source."""
+    """One program as source.
+
+    Attributes:
+        all_placed: Whether every result is made of blocks between zeros, in memory of its own.
+    """
 
     graph: Graph
     dialect: Dialect
@@ -64,10 +68,12 @@ class Emitter:
     taken: set[str] = field(default_factory=set)
     done: list[Node] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)
+    all_placed: bool = False
 
     def body(self, results: Mapping[str, Node]) -> dict[str, str]:
         """Write the lines; gives the name behind which each result is found."""
         finals = list(results.values())
+        self.all_placed = all(n.op == "place" for n in finals)
         order = reachable(finals)
         self._lives(order, finals)
         self.taken |= set(self.graph.inputs) | set(self.graph.constants)

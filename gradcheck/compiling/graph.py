@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 VIEWS = frozenset({"transpose", "reshape", "index", "expand", "xp.broadcast_to", "xp.flip"})
 VIEWS |= {f"xp.{n}" for n in ("diagonal", "squeeze", "matrix_transpose", "asarray")}
 
-# Operations of which each entry depends on one entry of each operand.
-ELEMENTWISE = frozenset({"add", "subtract", "multiply", "divide", "negative"})
-
 # Operations that take several times as long for an entry as it takes to read and write it.
 DEAR = frozenset(
     p + n for n in ("exp", "log", "tanh", "erf", "sigmoid", "power", "o.pow") for p in ("", "f.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,12 @@ from gradcheck.compiling.graph import Graph, Node, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gradcheck.compiling.emitting import Emitter
+
+# torch takes the rows of a matrix one by one, and the columns several at once: with at most so many columns
+# and so many rows or more, the transpose is faster, up to five times (float64 and float32 on the host).
+_FEW, _MANY = 12, 128
 
 
 def fuse(graph: Graph, results: Mapping[str, Node]) -> dict[str, Node]:
@@ -30,9 +37,15 @@ def _fused(graph: Graph, node: Node, uses: Counter[int], new: Mapping[int, Node]
         fused = graph.add(op, *args, shape=node.shape, dtype=node.dtype)
         fused.name = fused.name or node.name
         return fused
-    args = tuple(_renewed(a, new) for a in node.args)
+    return renewed(graph, node, node.args, new)
+
+
+def renewed(graph: Graph, node: Node, args: tuple[Any, ...], new: Mapping[int, Node]) -> Node:
+    """The node with these arguments, the nodes among them replaced by the new ones."""
+    args = tuple(_renewed(a, new) for a in args)
     options = {n: _renewed(v, new) for n, v in node.options}
-    if all(a is b for a, b in zip(args, node.args, strict=True)) or node.op == "input":
+    same = len(args) == len(node.args) and all(map(operator.is_, args, node.args))
+    if same or node.op == "input":
         return node
     made = graph.add(node.op, *args, shape=node.shape, dtype=node.dtype, **options)
     made.name = made.name or node.name
@@ -81,3 +94,17 @@ def _addmm(node: Node, uses: Counter[int]) -> tuple[str, tuple[Any, ...]] | None
         if matrices and fits and uses[id(product)] == 1 and product.shape == node.shape:
             return "addmm", (bias, *product.args)
     return None
+
+
+def softmax(emitter: Emitter, node: Node) -> str:
+    """The line of a softmax: of few columns that of the transpose, where that is the faster one.
+
+    Its entries then lie column by column, which is as good for what goes between zeros; arrays that a caller
+    gets lie row by row.
+    """
+    (z, axis), shape, direct = node.args, node.shape, emitter.dialect.direct
+    narrow = len(shape) == 2 and axis in (1, -1) and shape[0] >= _MANY and shape[1] <= _FEW
+    if not (narrow and emitter.in_place and "softmax of columns" in direct):
+        return emitter.plain(node)
+    text = direct["softmax of columns"].format(emitter.ref(z))
+    return text if emitter.all_placed else direct["settled"].format(text)

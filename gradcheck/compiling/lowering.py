@@ -10,6 +10,7 @@ from gradcheck.algebra.grouping import grouped, swells
 from gradcheck.algebra.normal import (
     count_unused,
     eliminate_deltas,
+    first_entries,
     merge_factors,
     name_summed,
     resolve_broadcast,
@@ -101,17 +102,6 @@ def parts_of(expression: Expression, scope: Scope) -> list[Part]:
     return sorted(found, key=lambda p: -len(set(p.where)))
 
 
-def terms_of(expression: Expression, scope: Scope) -> list[tuple[Letters, Piece, list[Piece]]]:
-    """Each term as it stands: where it lies, the number before it, and its operands' arrays."""
-    found = []
-    for term in expression.terms:
-        where, plain = _prepared(term, expression.output, scope)
-        if plain.coefficient:
-            arrays = [_operand(f, scope) for f in plain.factors]
-            found.append((where, _number(plain.coefficient, plain.sizes, scope), arrays))
-    return found
-
-
 def _prepared(term: Term, output: Letters, scope: Scope) -> tuple[Letters, Term]:
     """The term at these sizes without deltas, and the pattern of output letters that they made."""
     term = resolve_broadcast(term, scope.shapes, scope.single)
@@ -178,8 +168,7 @@ def _operand(factor: Factor, scope: Scope) -> Piece:
     if len(factor.letters) == len(scope.shapes.get(factor.name, ())) + 1:
         extent = scope.extent(scope.one_hot[factor.name])
         node = graph.add("one_hot", node, extent, shape=(*node.shape, extent), dtype=scope.dtype)
-    if any(s is None for s in factor.letters):
-        index = tuple(0 if s is None else slice(None) for s in factor.letters)
+    if (index := first_entries(factor, node.shape)) is not None:
         shape = tuple(n for n, s in zip(node.shape, factor.letters, strict=True) if s is not None)
         node = graph.add("index", node, index, shape=shape)
     if factor.function is not None:

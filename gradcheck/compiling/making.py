@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
 from gradcheck.algebra.shapes import axes_of
+from gradcheck.compiling.arguments import INTEGERS, holds_reals, refuse_complex
 from gradcheck.compiling.programs import (
     RESERVED,
     SINGLE,
@@ -20,7 +21,6 @@ from gradcheck.compiling.programs import (
     Setting,
     compiled_source,
     kinds_of,
-    refuse_complex,
 )
 from gradcheck.errors import UsageError
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from gradcheck.compiling.graph import Graph, Node
     from gradcheck.operation import Operation
-
-# Inputs that hold no real numbers.
-INTEGERS = ("labels", "integers")
 
 # What stands for an argument that was not given.
 MISSING = object()
@@ -166,9 +163,7 @@ class Maker:
             writing.guard.format(n=n, shape=shape, dtype=dtype, device="device")
             for n, (shape, dtype) in kinds.items()
         ]
-        for name in self.operation.params:
-            exactly = f"{name} == {setting.fixed[name]!r}" if name in setting.fixed else ""
-            tests.append(exactly or f"{name}.__class__ is float")
+        tests += [_same_number(n, setting) for n in self.operation.params]
         return " and ".join([*tests, *writing.also(list(kinds))])
 
     def space(self, builder: Builder, graph: Graph) -> dict[str, Any]:
@@ -201,33 +196,9 @@ class Maker:
         Other shapes are traced anew, so that the function takes any; it looks at them itself.
         """
         first, backend = builder.setting, builder.setting.backend
-        xp = backend.namespace(first.dtype, first.device)
         free = [n for n in self.operation.params if n not in first.fixed]
         order = [*(f"d_{n}" for n in self.vector), *self.operation.inputs, *free]
         text: list[str] = []
-
-        def run(*given: Any) -> tuple[Any, ...]:
-            values = dict(zip(order, given, strict=True))
-            for name, value in values.items():
-                refuse_complex(name, value)
-            vectors = {f"d_{n}": values.pop(f"d_{n}") for n in self.vector}
-            values = {**self._cast(values, first), **first.fixed}
-            setting = replace(first, sizes=self.operation.sizes_of(values))
-            inner = Builder(self.operation, self.request, setting)
-            for name in self.vector:
-                inner.check_vector(name, vectors[f"d_{name}"])
-            found = self.operation.environment(xp, values)
-            graph, results = inner.after(kinds_of(found, backend))
-            lines, names = inner.function(graph, results)
-            self._refuse_taken(inner, lines)
-            head = f"def {self.called}({', '.join(graph.inputs)}):"
-            given_back = f"return {', '.join(names)}," if names else "return ()"
-            lines = [self._note(setting), *inner.remarks(), *lines, given_back]
-            text[:] = ["\n".join([head, *(f"    {line}" for line in lines)]) + "\n"]
-            function = compiled_source(text[0], self.called, self.space(inner, graph))
-            operands = {**found, **self._cast(vectors, first)}
-            return tuple(function(*(operands[n] for n in graph.inputs)))
-
         self._refuse_taken(builder, ())
         results = self._expected(builder)
         names = [f"result{i}" for i in range(len(results))]
@@ -235,7 +206,7 @@ class Maker:
         taken = f"{', '.join(names)}, = " if names else ""
         call = f"{taken}{called}({', '.join(order)})"
         lines = [call, f"return {builder.returned(names, results)}"]
-        jitted = backend.jitted(run)
+        jitted = backend.jitted(self._traced(first, order, text))
         space = {**builder.writing.calls, called: jitted}
         dtypes = {backend.dtype_of(a): a.dtype for a in arrays.values() if hasattr(a, "dtype")}
         body = compiled_source(self._function(lines), self.called, space)
@@ -247,10 +218,51 @@ class Maker:
             if jitted.fastest is jitted.plain:  # the forward looks at values
                 return None
             own = {**space, **dtypes, called: jitted.fastest}
-            own |= {_unlike("anew", order): anew, _unlike("missing", order): MISSING}
+            own |= {"Miss": Miss, _unlike("anew", order): anew, _unlike("missing", order): MISSING}
             return compiled_source(self._handing_on(guard, lines), self.called, own)
 
         return Made(text, body, None, first, direct)
+
+    def _traced(
+        self, first: Setting, order: Sequence[str], text: list[str]
+    ) -> Callable[..., tuple[Any, ...]]:
+        """What is traced, a function of arrays in this order; it leaves its source in `text`."""
+        xp = first.backend.namespace(first.dtype, first.device)
+
+        def run(*given: Any) -> tuple[Any, ...]:
+            values = dict(zip(order, given, strict=True))
+            self._refuse_others(values, first)
+            vectors = {f"d_{n}": values.pop(f"d_{n}") for n in self.vector}
+            values = {**self._cast(values, first), **first.fixed}
+            setting = replace(first, sizes=self.operation.sizes_of(values))
+            inner = Builder(self.operation, self.request, setting)
+            for name in self.vector:
+                inner.check_vector(name, vectors[f"d_{name}"])
+            found = self.operation.environment(xp, values)
+            graph, results = inner.after(kinds_of(found, first.backend))
+            lines, names = inner.function(graph, results)
+            self._refuse_taken(inner, lines)
+            head = f"def {self.called}({', '.join(graph.inputs)}):"
+            given_back = f"return {', '.join(names)}," if names else "return ()"
+            lines = [self._note(setting), *inner.remarks(), *lines, given_back]
+            text[:] = ["\n".join([head, *(f"    {line}" for line in lines)]) + "\n"]
+            function = compiled_source(text[0], self.called, self.space(inner, graph))
+            operands = {**found, **self._cast(vectors, first)}
+            return tuple(function(*(operands[n] for n in graph.inputs)))
+
+        return run
+
+    def _refuse_others(self, values: Mapping[str, Any], setting: Setting) -> None:
+        """Arrays of other dtypes, seen while they are traced, so that no call tests them."""
+        inputs = self.operation.inputs
+        for name, value in values.items():
+            refuse_complex(name, value)
+            found = str(getattr(value, "dtype", ""))  # a number has none where nothing is traced
+            vector = name not in inputs and name not in self.operation.params
+            real = vector or (name in inputs and holds_reals(inputs[name]))
+            whole = name in inputs and inputs[name].kind in INTEGERS
+            if (real and found != setting.dtype) or (whole and "int" not in found):
+                raise Miss
 
     def _handing_on(self, guard: str, lines: Sequence[str]) -> str:
         """The function that takes any arguments and hands on those of other kinds."""
@@ -261,8 +273,10 @@ class Maker:
         given = ", ".join(f"{n}={missing}" for n in vectors) + ", /, " * bool(vectors)
         given += ", ".join([f"*{more}", *(f"{n}={missing}" for n in inputs)])
         passed = ", ".join([*vectors, f"*{more}", *(f"{n}={n}" for n in inputs)])
+        call, *rest = lines
         whole = [f"if not ({guard}) or {more} or {others}:"]
-        whole += [f"    return {anew}({passed}, **{others})", *lines]
+        whole += [f"    return {anew}({passed}, **{others})", "try:", f"    {call}"]
+        whole += ["except Miss:", f"    return {anew}({passed}, **{others})", *rest]
         header = f"def {self.called}({given}, **{others}):"
         return "\n".join([header, *(f"    {line}" for line in whole)]) + "\n"
 
@@ -276,15 +290,13 @@ class Maker:
 
     def _loose_guard(self, builder: Builder) -> str:
         """The test that arguments are the framework's arrays, of the dtype of the program."""
-        writing, fixed = builder.writing, builder.setting.fixed
-        names = [*(f"d_{n}" for n in self.vector), *self.operation.inputs]
-        real = next(n for n, d in self.operation.inputs.items() if d.kind not in INTEGERS)
-        tests = [f"{n}.__class__ is Array" for n in names]
-        tests.append(f"{real}.dtype is {builder.setting.dtype}")
-        for name in self.operation.params:
-            exactly = f"{name} == {fixed[name]!r}" if name in fixed else ""
-            tests.append(exactly or f"{name}.__class__ is float")
-        return " and ".join([*tests, *writing.also(names)])
+        setting = builder.setting
+        vectors, inputs = [f"d_{n}" for n in self.vector], self.operation.inputs
+        real = next(n for n, d in inputs.items() if d.kind not in INTEGERS)
+        tests = [f"{n}.__class__ is Array" for n in (*vectors, *inputs)]
+        tests.append(f"{real}.dtype is {setting.dtype}")
+        tests += [_same_number(n, setting) for n in self.operation.params]
+        return " and ".join([*tests, *builder.writing.also([*vectors, *inputs])])
 
     def _expected(self, builder: Builder) -> list[str]:
         """The names of the results, before they are made."""
@@ -324,6 +336,16 @@ class Maker:
         fixed = {n: v for n, v in params.items() if not isinstance(v, float)}
         found = self.operation.sizes_of(arrays)
         return self.make(Setting(backend, "float64", "cpu", found, fixed, True), arrays).source
+
+
+def _same_number(name: str, setting: Setting) -> str:
+    """The test that a parameter is what the program was made for, whatever may come in its place."""
+    if name not in setting.fixed:
+        return f"{name}.__class__ is float"
+    value = setting.fixed[name]
+    if value is None:
+        return f"{name} is None"
+    return f"{name}.__class__ is {type(value).__name__} and {name} == {value!r}"
 
 
 def _covered(placed: Node) -> bool:

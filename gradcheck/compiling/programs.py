@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import linecache
-import math
+import weakref
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,12 @@ from gradcheck.algebra.shapes import at_rank, rank_in
 from gradcheck.compiling.contraction import Piece, settled
 from gradcheck.compiling.emitting import Dialect, Emitter
 from gradcheck.compiling.graph import Graph, Node, cost
-from gradcheck.compiling.kernels import fuse
+from gradcheck.compiling.kernels import fuse, softmax
 from gradcheck.compiling.lowering import Scope, dense
+from gradcheck.compiling.placing import joined, placed
 from gradcheck.compiling.reverse import pull, push, run_steps
 from gradcheck.compiling.tracing import Recorder, Traced, record
-from gradcheck.errors import ShapeError, UsageError
+from gradcheck.errors import ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 # Names in a program that no variable may take.
 RESERVED = ("xp", "inf", "nan", "notation", "one_hot", "power", "forward", "jitted", "Miss")
 
-
-# The bytes of an entry; two in half precision.
-WIDTH = {"float64": 8, "float32": 4}
 
 # What gives one array, not a dict of them.
 SINGLE = ("dense", "jvp", "hessian")
@@ -303,7 +301,10 @@ class Builder:
         self, graph: Graph, results: Mapping[str, Node], *, writes: bool | None = None
     ) -> tuple[list[str], list[str]]:
         """The lines of the body, and the names behind which the results are found."""
-        emitter = Emitter(graph, self.dialect(), self.setting.writes if writes is None else writes)
+        in_place = self.setting.writes if writes is None else writes
+        if in_place and self.writing.into:
+            results = joined(graph, results, self.writing.into)
+        emitter = Emitter(graph, self.dialect(), in_place)
         emitter.taken |= {*self.writing.calls, *RESERVED}
         found = emitter.body(results)
         return emitter.lines, list(found.values())
@@ -325,7 +326,10 @@ class Builder:
         special: dict[str, Callable[[Emitter, Node], str]] = {
             "matmul": _matmul, "transpose": _transpose, "place": self._place, "zeros": self._made,
             "full": self._made, "diagonal": _diagonal, "power": _power, "number": _number,
+            "softmax": softmax,
         }  # fmt: skip
+        if "unsqueezed" in writing.direct:
+            special["expand"] = _expanded
         if "sum first" in writing.direct:
             special["xp.sum"] = _sum
         into = {n: t for n, t in writing.into.items() if "{other}" not in t}
@@ -345,76 +349,14 @@ class Builder:
 
         return line
 
-    def _made(self, emitter: Emitter, node: Node, template: str = "") -> str:
-        template = template or self.writing.direct[node.op]
+    def _made(self, emitter: Emitter, node: Node) -> str:
         refs = [emitter.ref(a) for a in node.args]
-        return template.format(*refs, shape=node.shape, dtype=self.setting.dtype, device="device")
+        return self.writing.direct[node.op].format(
+            *refs, shape=node.shape, dtype=self.setting.dtype, device="device"
+        )
 
     def _place(self, emitter: Emitter, node: Node) -> str:
-        """Zeros once, and each block through a view of its diagonal."""
-        blocks = [(node.args[i], node.args[i + 1]) for i in range(0, len(node.args), 2)]
-        if not (emitter.in_place and emitter.dialect.writes):
-            return self._spread(emitter, node, blocks)
-        core, places = blocks[0]
-        whole = places == tuple(range(len(places))) and getattr(core, "shape", ()) == node.shape
-        if whole and isinstance(core, Node):
-            # The view of a diagonal counts entries in memory: those of a transpose lie elsewhere.
-            own = emitter.reusable(emitter.place, node) is core
-            text = self.writing.direct["settled" if own else "settled copy"].format(
-                emitter.ref(core)
-            )
-            blocks = blocks[1:]
-        else:
-            text = self._made(emitter, _zeros_like(node), self.writing.blank)
-        name = emitter.name_for(node)
-        emitter.lines.append(f"{name} = {text}")
-        for i, (block, where) in enumerate(blocks):
-            view = self._view(name, node, where)
-            text = emitter.ref(block)
-            if i == 0 and not whole:
-                number = not isinstance(block, Node)
-                template = "{view}[...] = {0}" if number else self.writing.assign
-                emitter.lines.append(template.format(text, view=view))
-            else:
-                diagonal = emitter.fresh("diagonal")
-                emitter.lines += [f"{diagonal} = {view}", f"{diagonal} += {text}"]
-        return name
-
-    def _view(self, name: str, node: Node, places: tuple[int, ...]) -> str:
-        strides = [math.prod(node.shape[i + 1 :]) for i in range(len(node.shape))]
-        count = max(places, default=-1) + 1
-        steps = tuple(
-            sum(s for s, p in zip(strides, places, strict=True) if p == k) for k in range(count)
-        )
-        shape = tuple(node.shape[places.index(k)] for k in range(count))
-        width = WIDTH.get(self.setting.dtype, 2)
-        return self.writing.view.format(
-            out=name,
-            shape=shape,
-            strides=steps,
-            bytes=tuple(width * s for s in steps),
-            dtype=self.setting.dtype,
-        )
-
-    def _spread(self, emitter: Emitter, node: Node, blocks: list[tuple[Any, Any]]) -> str:
-        dtype = repr(self.setting.dtype)
-        parts = [
-            f"spread({emitter.ref(core)}, {places}, {node.shape}, {dtype})"
-            for core, places in blocks
-        ]
-        return " + ".join(parts)
-
-
-def refuse_complex(what: str, value: Any) -> None:
-    """Refuse complex numbers, which a conversion would cut in half.
-
-    Raises:
-        UsageError: Naming what holds them.
-    """
-    if "complex" in str(getattr(value, "dtype", type(value).__name__)):
-        raise UsageError(
-            f"{what} holds complex numbers; derivatives here are those of real functions"
-        )
+        return placed(emitter, node, self.writing, self.setting.dtype)
 
 
 def kinds_of(values: Mapping[str, Any], backend: Any) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -426,10 +368,6 @@ def kinds_of(values: Mapping[str, Any], backend: Any) -> dict[str, tuple[tuple[i
         elif hasattr(value, "shape"):
             kinds[name] = (tuple(value.shape), backend.dtype_of(value))
     return kinds
-
-
-def _zeros_like(node: Node) -> Node:
-    return Node("zeros", (), (), node.shape, node.dtype)
 
 
 def _matmul(emitter: Emitter, node: Node) -> str:
@@ -453,6 +391,15 @@ def _sum(emitter: Emitter, node: Node) -> str:
 def _transpose(emitter: Emitter, node: Node) -> str:
     which = "turned" if node.args[1] == (1, 0) else "transpose"
     return emitter.dialect.direct[which].format(*map(emitter.ref, node.args))
+
+
+def _expanded(emitter: Emitter, node: Node) -> str:
+    """One new axis by a method, which takes half the time of an index."""
+    operand, index = node.args
+    new = [i for i, item in enumerate(index) if item is None]
+    if len(new) != 1 or any(item not in (None, slice(None)) for item in index):
+        return emitter.plain(node)
+    return emitter.dialect.direct["unsqueezed"].format(emitter.ref(operand), new[0])
 
 
 def _diagonal(emitter: Emitter, node: Node) -> str:
@@ -494,4 +441,5 @@ def compiled_source(source: str, name: str, names: Mapping[str, Any]) -> Callabl
     space = dict(names)
     exec(compile(source, file, "exec"), space)
     function: Callable[..., Any] = space[name]
+    weakref.finalize(function, linecache.cache.pop, file, None)
     return function

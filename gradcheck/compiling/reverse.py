@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gradcheck.algebra.compose import compose, jvp_of, lift, relabel, vjp_of
 from gradcheck.algebra.shapes import DOTS, at_rank, leading_axes, rank_in
 from gradcheck.algebra.terms import Expression, Term
-from gradcheck.compiling.contraction import Piece, settled, total
+from gradcheck.compiling.contraction import Piece, align, settled, total
 from gradcheck.compiling.graph import Node, cost
 from gradcheck.compiling.lowering import Scope, whole
 
@@ -38,7 +38,6 @@ class Reverse:
         scope: What the expressions are evaluated in.
         simplify: Makes an equal expression that is shorter.
         forms: The expression of each cotangent, in operands and other cotangents.
-        trail: Which form each cotangent took, for people: "link" or "closed form".
         relied: The conditions of what is computed, such as "Σ_q y[p,q] = 1".
     """
 
@@ -46,7 +45,6 @@ class Reverse:
     scope: Scope
     simplify: Callable[[Expression], Expression]
     forms: dict[str, Expression] = field(default_factory=dict)
-    trail: dict[str, str] = field(default_factory=dict)
     active: set[str] = field(default_factory=set)
     relied: set[str] = field(default_factory=set)
 
@@ -95,14 +93,14 @@ class Reverse:
         if not feeds:
             return
         link_by_link = self._sum([self._pullback(n, variable) for n in feeds])
-        best, form, how = self._lower(link_by_link), link_by_link, "link by link"
+        best, form = self._lower(link_by_link), link_by_link
         fused = self._fused(feeds, variable)
         if fused is not None:
             closed = self._lower(fused)
             free = self._shared(feeds)
             if _cost_of(closed, free) < _cost_of(best, free):
-                best, form, how = closed, fused, "closed form"
-        self.forms[variable], self.trail[variable] = form, how
+                best, form = closed, fused
+        self.forms[variable] = form
         name = f"d({variable})"
         self.scope.operands[name] = _titled(best, variable)
         self.scope.shapes[name] = self.scope.shapes[variable]
@@ -187,8 +185,6 @@ def _ordered(piece: Piece, order: tuple[str, ...], scope: Scope) -> Piece:
         piece = settled(scope.graph, piece)
     if piece.node is None or piece.letters == order:
         return piece
-    from gradcheck.compiling.contraction import align
-
     return replace(piece, node=align(scope.graph, piece, order), letters=order)
 
 

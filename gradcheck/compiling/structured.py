@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.compose import jvp_of, vjp_of
@@ -42,6 +42,10 @@ class Products:
             int(axes[s]) if axes[s].isdigit() else sizes[axes[s]] for s in self.expression.output
         )
         self._known: dict[Any, Callable[..., Any]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        builder = self.builder
+        return _products, (builder.operation, builder.request, builder.setting)
 
     def run(self, what: str, operands: Mapping[str, Any], *vector: Any) -> Any:
         """One product (or the dense array) of the operands."""
@@ -86,6 +90,10 @@ class Products:
         return found
 
 
+def _products(operation: Operation, request: Any, setting: Any) -> Products:
+    return Products(Builder(operation, request, setting))
+
+
 @dataclass(frozen=True, eq=False)
 class Structured:
     """A Jacobian without its zeros: the arrays that it is made of, with its deltas kept as letters.
@@ -125,7 +133,8 @@ class Structured:
 
     def _checked(self, vector: Any, expected: tuple[int, ...]) -> Any:
         setting = self.products.builder.setting
-        vector = setting.backend.asarray(vector, setting.dtype, setting.device)
+        with setting.backend.widths(setting.dtype):
+            vector = setting.backend.asarray(vector, setting.dtype, setting.device)
         if tuple(vector.shape) != expected:
             msg = f"the vector has shape {tuple(vector.shape)}; this Jacobian takes {expected}"
             raise ShapeError(msg)
@@ -141,9 +150,15 @@ class Structured:
 
 
 def structured(
-    made: Made, operation: Operation, request: Any, operands: dict[str, Any]
+    made: Made,
+    operation: Operation,
+    request: Any,
+    operands: dict[str, Any],
+    sizes: Mapping[str, int],
 ) -> Structured:
-    """The result of a program that gives the operands."""
-    if "products" not in made.kept:
-        made.kept["products"] = Products(Builder(operation, request, made.setting))
-    return Structured(operands, made.kept["products"])
+    """The result of a program that gives the operands; one program may have run at other sizes, too."""
+    known: dict[Any, Products] = made.kept.setdefault("products", {})
+    key = tuple(sizes.items())
+    if key not in known:
+        known[key] = _products(operation, request, replace(made.setting, sizes=sizes))
+    return Structured(operands, known[key])

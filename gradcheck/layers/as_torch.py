@@ -23,7 +23,8 @@ def as_torch(target: Operation | str) -> TorchRule:
     The function takes tensors for the inputs, in order or by name, and the parameters by name; it works
     in training loops beside any `torch.nn.Module`, on the device where the tensors lie. Only gradients
     that are asked for are computed. It can be differentiated again (`create_graph=True`), forwards
-    (`torch.autograd.forward_ad`) and under `torch.func`: `grad`, `vmap`, `jvp`.
+    (`torch.autograd.forward_ad`) and under `torch.func`: `grad`, `vmap`, `jvp`, `jacfwd(jacrev(f))`, but not
+    forwards twice, which torch does for no custom function.
 
     Args:
         target: A spec, a chain, or the name of one as on the command line.
@@ -70,6 +71,7 @@ class TorchRule(FrameworkRule):
 
     def _apply(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
         self._check_devices(arrays)
+        self._refuse_forward_twice()
         return self.function.apply(_Call(params), *arrays)[0]
 
     def _check_devices(self, tensors: Sequence[Any]) -> None:
@@ -78,6 +80,21 @@ class TorchRule(FrameworkRule):
             where = ", ".join(f"{n} on {d}" for d, n in places.items())
             raise UsageError(
                 f"{self.operation.name} got tensors on several devices ({where}); move them to one first"
+            )
+
+    def _refuse_forward_twice(self) -> None:
+        """Refuse forward mode inside forward mode: torch drops the outer tangent of a custom function."""
+        import torch
+
+        if torch.compiler.is_compiling():
+            return
+        transforms = torch._C._functorch.get_interpreter_stack() or ()
+        forward = torch._C._functorch.TransformType.Jvp
+        if sum(t.key() == forward for t in transforms) > 1:
+            raise UsageError(
+                f"{self.operation.name} is differentiated forwards twice, where torch gives 0 for the second "
+                "derivative of any torch.autograd.Function; take one of the two in reverse: "
+                "jacfwd(jacrev(f)) or torch.func.hessian(f)"
             )
 
 
@@ -89,32 +106,6 @@ class _Call:
     sizes: dict[str, int] = field(default_factory=dict)
     numbers: dict[str, Any] = field(default_factory=dict)
     inner: tuple[str, ...] = ()
-
-
-class _Functional:
-    """The backend's operations, none of them in place: vmap cannot write into what it has not batched."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def add_diagonal(
-        self, out: Any, core: Any, letters_out: Sequence[str], letters_core: Sequence[str]
-    ) -> Any:
-        """`core` added where equal letters of `out` agree, into a new tensor."""
-        import torch
-
-        distinct = tuple(dict.fromkeys(letters_out))
-        core = torch.permute(core, [list(letters_core).index(s) for s in distinct])
-        if len(distinct) == len(letters_out):
-            return out + core
-        grids = torch.meshgrid(
-            *(torch.arange(n, device=core.device) for n in core.shape), indexing="ij"
-        )
-        where = tuple(grids[distinct.index(s)] for s in letters_out)
-        return torch.index_put(out, where, core, accumulate=True)
 
 
 def _function_of(rule: RuleOut, backend: Any) -> Any:

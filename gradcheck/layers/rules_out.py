@@ -20,7 +20,6 @@ from gradcheck.chain import Chain
 from gradcheck.compiling.making import Maker
 from gradcheck.compiling.programs import Request, Setting, kinds_of
 from gradcheck.errors import ShapeError, UsageError
-from gradcheck.evaluation import Bindings
 from gradcheck.library import resolve
 from gradcheck.operation import Operation
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from gradcheck.backends.base import Backend
     from gradcheck.backends.writing import Writing
 
-# How many programs are kept for one rule, the oldest going first.
+# How many programs are kept for one rule, the least recently used going first.
 _KEPT = 64
 INTEGER_KINDS = ("labels", "integers")
 
@@ -159,50 +158,45 @@ class RuleOut:
                 f"the cotangent has shape {tuple(cotangent.shape)}, but {self.operation.result} has shape "
                 f"{expected}"
             )
-        return self._compiled(backend, forwarded, cotangent, names) if names else {}
+        request = Request("vjp", names, self.operation.result)
+        found: dict[str, Any] = self._run(backend, forwarded, request, cotangent) if names else {}
+        return found
 
-    def tangent(self, ops: Any, forwarded: Forwarded, tangents: Mapping[str, Any]) -> Any:
-        """The tangent of the result, from the tangents of some inputs, term by term."""
-        bindings = self.bindings(forwarded, next(iter(tangents.values())))
-        parts = [self.operation.push(bindings, ops, t, n) for n, t in tangents.items()]
+    def tangent(self, backend: Backend, forwarded: Forwarded, tangents: Mapping[str, Any]) -> Any:
+        """The tangent of the result, from the tangents of some inputs."""
+        result = self.operation.result
+        parts = [
+            self._run(backend, forwarded, Request("jvp", (n,), result), t)
+            for n, t in tangents.items()
+        ]
         return sum(parts[1:], parts[0])
 
-    def bindings(self, forwarded: Forwarded, like: Any) -> Bindings:
-        """The arrays of a forward-mode pass."""
-        rank = rank_in(forwarded.sizes)
-        shapes = {n: at_rank(shape, rank) for n, shape in self.operation.shapes.items()}
-        return Bindings(forwarded.operands, forwarded.sizes, shapes, self.operation.one_hot, like)
-
-    def _compiled(
-        self, backend: Backend, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
-    ) -> dict[str, Any]:
-        """The backward pass by its program, made once for each set of shapes.
+    def _run(self, backend: Backend, forwarded: Forwarded, request: Request, vector: Any) -> Any:
+        """A request by its program, made once for each set of shapes.
 
         It is of differentiable operations only, and uses no relation of a domain: somebody's weights y
         need not sum to one.
         """
         operands = forwarded.operands
-        key = (names, backend.name, *_key_of(cotangent, backend), *forwarded.sizes.items())
+        key = (request, backend.name, *_key_of(vector, backend), *forwarded.sizes.items())
         key += tuple((n, *_key_of(v, backend)) for n, v in operands.items())
-        if key not in self._programs:
-            self._programs[key] = self._made(backend, forwarded, cotangent, names)
-            while len(self._programs) > _KEPT:
-                self._programs.popitem(last=False)
-        program, taken = self._programs[key]
-        found: dict[str, Any] = program(cotangent, *(operands[n] for n in taken))
-        return found
+        made = self._programs.pop(key, None) or self._made(backend, forwarded, request, vector)
+        self._programs[key] = made
+        while len(self._programs) > _KEPT:
+            self._programs.popitem(last=False)
+        program, taken = made
+        return program(vector, *(operands[n] for n in taken))
 
     def _made(
-        self, backend: Backend, forwarded: Forwarded, cotangent: Any, names: tuple[str, ...]
+        self, backend: Backend, forwarded: Forwarded, request: Request, vector: Any
     ) -> tuple[Callable[..., Any], tuple[str, ...]]:
-        """The program, and the names of the operands that it takes after the cotangent."""
+        """The program, and the names of the operands that it takes after the vector."""
         operands, sizes = forwarded.operands, forwarded.sizes
         fixed = {n: v for n, v in operands.items() if isinstance(v, int | str)}
-        place = backend.dtype_of(cotangent), backend.device_of(cotangent)
+        place = backend.dtype_of(vector), backend.device_of(vector)
         setting = Setting(backend, *place, sizes, fixed, writes=False)
-        maker = Maker(self.operation, Request("vjp", names, self.operation.result))
         kinds = kinds_of(operands, backend)
-        return maker.from_operands(setting, kinds), tuple(kinds)
+        return Maker(self.operation, request).from_operands(setting, kinds), tuple(kinds)
 
     def shape_of_result(self, sizes: Mapping[str, int]) -> tuple[int, ...] | None:
         """The result's shape, where its axes are all axes of inputs."""
@@ -262,7 +256,7 @@ class FrameworkRule(ABC):
         self.__name__ = f"{self.operation.name}_by_hand"
         self.__doc__ = self._rule.describe(self._shown, self._hook)
 
-    def __call__(self, *args: Any, **given: Any) -> Any:
+    def __call__(self, /, *args: Any, **given: Any) -> Any:
         """The result of the forward.
 
         Raises:

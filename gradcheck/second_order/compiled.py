@@ -51,7 +51,7 @@ class Hessian:
         """What must not be zero for it to hold: a step has no derivative at 0."""
         return second(self.operation, self.first, self.name).conditions()
 
-    def __call__(self, **values: Any) -> Any:
+    def __call__(self, /, **values: Any) -> Any:
         """An array of shape result + first + name.
 
         Args:
@@ -119,7 +119,7 @@ class Hvp:
     def __post_init__(self) -> None:
         check_product(self.operation, self.names)
 
-    def __call__(self, *tangents: Any, **values: Any) -> dict[str, Any]:
+    def __call__(self, /, *tangents: Any, **values: Any) -> dict[str, Any]:
         """Σ over the named inputs v of ∂²result/∂u∂v · tangent of v, for each named input u.
 
         Args:

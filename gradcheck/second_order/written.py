@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from gradcheck.algebra.normal import eliminate_deltas, merge_factors, resolve_broadcast
+from gradcheck.algebra.normal import (
+    eliminate_deltas,
+    first_entries,
+    merge_factors,
+    resolve_broadcast,
+)
 from gradcheck.algebra.shapes import is_broadcast, is_number
 
 if TYPE_CHECKING:
@@ -189,8 +194,8 @@ def _operand(factor: Factor, operands: Operands, xp: Any) -> Any:
         value = xp.one_hot(value, operands.extent(axis))
     elif factor.name in operands.whole:
         value = xp.asarray(value) * 1.0
-    if any(s is None for s in factor.letters):
-        value = value[tuple(0 if s is None else slice(None) for s in factor.letters)]
+    if (index := first_entries(factor, getattr(value, "shape", ()))) is not None:
+        value = value[index]
     if factor.function == "step":
         value = xp.where(xp.greater(value, 0), xp.ones_like(value), xp.zeros_like(value))
     elif factor.function is not None:

@@ -12,7 +12,7 @@ by colour refinement and then by trying the permutations inside each colour clas
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -416,8 +416,3 @@ def matches(
                 yield from extend(k + 1, grown, used | {i})
 
     return extend(0, names, frozenset())
-
-
-def with_axes(form: Form, axes: tuple[str, ...]) -> Form:
-    """The form with axes renamed in place (an axis of size one that is broadcast, for example)."""
-    return replace(form, axes=axes)
