@@ -22,16 +22,7 @@ if TYPE_CHECKING:
 _ELSEWHERE = frozenset(
     [
         *("open", "exec", "eval", "compile", "__import__", "import_module", "environ", "getenv"),
-        *("read_text", "read_bytes", "loadtxt", "genfromtxt", "fromfile", "memmap", "urlopen"),
-        *(
-            "read_csv",
-            "read_table",
-            "read_json",
-            "read_excel",
-            "read_parquet",
-            "read_pickle",
-            "File",
-        ),
+        *("genfromtxt", "fromfile", "memmap", "urlopen", "urlretrieve", "File"),
         *("spec_from_file_location", "run_path", "getline", "get_data", "argv", "random"),
     ]
 )
@@ -52,6 +43,8 @@ _CHANGING = frozenset(
         *("sqlite3", "shelve", "configparser", "ctypes", "mmap", "tempfile", "urllib", "http"),
     ]
 )
+# So begin the names of functions that read files: imread, loadmat, open_memmap, read_hdf.
+_READERS = ("imread", "load_", "loadmat", "loadtxt", "open_", "read_")
 # What finds specs without an argument that could be read here.
 _FINDERS = frozenset(("library", "resolve", "bundled"))
 
@@ -118,6 +111,10 @@ def _named(tree: ast.AST, path: Path) -> Iterator[Path]:
                 raise Unknowable(f"{path.name} line {node.lineno} gives load another name")
             case ast.ImportFrom(module=module, names=names, level=0) if module:
                 yield from _module(module, path)
+                if taken := _reading(module, names):
+                    raise Unknowable(
+                        f"{path.name} line {node.lineno} imports {taken}, which reads a file"
+                    )
                 for alias in names:
                     yield from _module(f"{module}.{alias.name}", path)
             case ast.ImportFrom():
@@ -130,7 +127,7 @@ def _named(tree: ast.AST, path: Path) -> Iterator[Path]:
                 yield from _loaded(args, path, node.lineno)
             case ast.Call(func=ast.Attribute(attr="load")):  # of arrays, or of JSON
                 raise Unknowable(f"{path.name} line {node.lineno} loads a file")
-            case ast.Name(id=name) | ast.Attribute(attr=name) if name in _ELSEWHERE:
+            case ast.Name(id=name) | ast.Attribute(attr=name) if _reads(name):
                 raise Unknowable(f"{path.name} line {node.lineno} uses {name}")
             case _:
                 pass
@@ -141,6 +138,21 @@ def _finds(module: str, names: list[ast.alias]) -> bool:
     if module.partition(".")[0] != "gradcheck":
         return False
     return any(a.name in _FINDERS or (a.name == "load" and a.asname) for a in names)
+
+
+def _reading(module: str, names: list[ast.alias]) -> str:
+    """What an import takes that reads a file, under whatever name; "" where it takes nothing such.
+
+    `load` is gradcheck's own, which reads specs; of any other module it reads arrays or JSON.
+    """
+    own = module.partition(".")[0] == "gradcheck"
+    taken = (a.name for a in names if _reads(a.name) or (a.name == "load" and not own))
+    return next(taken, "")
+
+
+def _reads(name: str) -> bool:
+    """Whether a function of that name reads what no import names."""
+    return name in _ELSEWHERE or name.startswith(_READERS)
 
 
 def _module(name: str, path: Path) -> Iterator[Path]:

@@ -307,6 +307,11 @@ def test_an_installed_package_counts_by_its_version(project, monkeypatch):
         ("from gradcheck import load\nget = load", "another name"),
         ("from importlib import import_module as get", "imports importlib"),
         ("import my_kernel", "compiled"),
+        ("from numpy import load\nTABLE = load('weights.npy')", "imports load, which reads a file"),
+        ("from numpy import load as get\nTABLE = get('weights.npy')", "imports load, which reads"),
+        ("from numpy import fromfile as get\nTABLE = get('w.bin')", "imports fromfile"),
+        ("from scipy.io import loadmat", "imports loadmat"),
+        ("import matplotlib.pyplot as plt\nTABLE = plt.imread", "uses imread"),
     ],
 )
 def test_what_hides_a_dependency_is_never_kept(project, extra, why):

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -96,6 +98,58 @@ def test_the_limit_is_lifted_afterwards():
     with time_limit(0.2):
         pass
     time.sleep(0.4)
+
+
+def test_somebody_elses_alarm_goes_on_behind_ours():
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(time.monotonic()))
+    try:
+        start = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 60.0)
+        with time_limit(30):
+            pass
+        assert 50 < signal.getitimer(signal.ITIMER_REAL)[0] < 60
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with time_limit(30):
+            time.sleep(0.3)
+        time.sleep(0.1)
+        assert rung
+        assert time.monotonic() - start < 20
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_workspace_that_another_thread_drops_is_kept_by_whoever_has_it(monkeypatch):
+    class Racing(OrderedDict):
+        """Drops everything once it was asked whether it holds something."""
+
+        def __contains__(self, key):
+            found = super().__contains__(key)
+            self.clear()
+            return found
+
+    monkeypatch.setattr(sys.modules["gradcheck.checking.run"], "_WORKSPACES", Racing())
+    for _ in range(2):
+        assert verify(square(), **CHEAP).ok
+
+
+def test_threads_that_verify_the_same_and_other_claims_say_what_one_thread_says():
+    names = ("softmax", "relu", "sigmoid", "l2", "cross_entropy", "add")
+
+    def said(name):
+        report = verify(load(name), **CHEAP)
+        return [(c.input, str(c.verdict), c.examples, c.weak, c.worst) for c in report.checks]
+
+    alone = {name: said(name) for name in names}
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            together = [(name, pool.submit(said, name)) for name in names * 3]
+            assert all(found.result() == alone[name] for name, found in together)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_thread_has_no_alarm_and_runs_without_a_limit(file):

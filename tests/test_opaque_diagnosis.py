@@ -98,6 +98,20 @@ def test_softmax(kind):
     assert told(softmax_cases(wrong)) == (kind, message)
 
 
+def test_a_factor_is_named_although_it_overflows_elsewhere():
+    def wrong(v, z):
+        e = np.exp(z)  # overflows where the largest entry is not subtracted
+        a = e / e.sum(1, keepdims=True)
+        return len(z) * a * (v - (v * a).sum(1, keepdims=True))
+
+    far = np.array([[0.5, 720.0, 3.0], [1.5, 2.5, -1.0]])
+    with np.errstate(all="ignore"):
+        cases = softmax_cases(wrong)
+        cases.append(case(softmax, of_softmax, wrong, far, ("m", "n", "m", "n")))
+    assert not np.isfinite(cases[-1].claimed).all()
+    assert told(cases) == ("factor", "wrong factor: m too much")
+
+
 def test_a_mean_for_a_sum_is_answered():
     found = diagnose_opaque(softmax_cases(WRONG_SOFTMAX["factor"][0]))
     assert found["answers"] == "the mean instead of the sum over m"
@@ -234,6 +248,91 @@ def test_a_branch_at_the_input():
     assert told(cases) == ("wrong-branch", "wrong where z is negative only")
 
 
+def test_a_branch_although_one_example_lies_on_one_side():
+    slope = lambda v, z: v * np.where(z > 0, 1.0, 0.1)  # noqa: E731
+    forward = lambda z: np.where(z > 0, z, 0.1 * z)  # noqa: E731
+    wrong = lambda v, z: v * np.where(z > 0, 1.0, 0.01)  # noqa: E731
+    inputs = [
+        np.array([-0.5, -1.5]),
+        np.array([0.7, -0.3, 1.1]),
+        np.array([-0.2, -0.9, -1.2, -2.0]),
+    ]
+    cases = [case(forward, slope, wrong, z, ("n", "n")) for z in inputs]
+    assert told(cases) == ("wrong-branch", "wrong where z is negative only")
+    below = [case(forward, slope, wrong, z, ("n", "n")) for z in inputs[::2]]
+    assert told(below)[0] == "factor"  # of negative numbers alone nobody can tell
+
+
+@pytest.mark.parametrize(
+    ("off", "kind", "word"), [(0.0, "missing-term", "missing"), (2.0, "extra-term", "too many")]
+)
+def test_a_skip_connection_forgotten_or_taken_twice(off, kind, word):
+    turn = np.random.default_rng(6).normal(size=(4, 4))
+
+    def own(z):
+        return turn[: z.shape[1], : z.shape[1]]
+
+    def inner(v, z):
+        return (v * (1 - np.tanh(z @ own(z)) ** 2)) @ own(z).T
+
+    forward = lambda z: z + np.tanh(z @ own(z))  # noqa: E731
+    rng = np.random.default_rng(7)
+    cases = [
+        case(
+            forward,
+            lambda v, z: v + inner(v, z),
+            lambda v, z: off * v + inner(v, z),
+            rng.normal(size=shape),
+            ("m", "n", "m", "n"),
+        )
+        for shape in SHAPES
+    ]
+    found = told(cases)
+    assert found[0] == kind
+    assert found[1] == (
+        f"a term is {word}: 1 where the indices of output and input are equal, as of a skip "
+        "connection (z + ...)"
+    )
+
+
+def lookup_cases(backward, *indices):
+    forward = lambda z, i: z[i]  # noqa: E731
+
+    def right(v, z, i):
+        total = np.zeros_like(z)
+        np.add.at(total, i, v)
+        return total
+
+    rng = np.random.default_rng(8)
+    return [
+        case(forward, right, backward, rng.normal(size=(4, 3)), ("m", "d", "n", "d"), others=(i,))
+        for i in map(np.array, indices)
+    ]
+
+
+def assigned(v, z, i):
+    total = np.zeros_like(z)
+    total[i] = v
+    return total
+
+
+def test_an_embedding_that_assigns_where_it_should_add():
+    kind, message = told(lookup_cases(assigned, [0, 2], [1, 1], [3, 1, 0], [2, 0, 2]))
+    assert kind == "special-values-only"
+    assert message == (
+        "wrong where an index occurs twice in c0 only, as if its parts were assigned one over "
+        "another: add them (np.add.at, index_add_)"
+    )
+
+
+def test_an_embedding_that_is_wrong_elsewhere_too_is_not_said_to_assign():
+    def halved(v, z, i):
+        return assigned(v, z, i) / 2
+
+    assert "twice" not in told(lookup_cases(halved, [0, 2], [1, 1], [3, 1, 0]))[1]
+    assert "twice" not in told(lookup_cases(assigned, [1, 1], [2, 2, 0]))[1]  # nothing to compare
+
+
 def test_wrong_at_zeros_only():
     def wrong(v, z):
         return of_sigmoid(v, z) + 0.5 * (z == 0)
@@ -249,6 +348,82 @@ def test_wrong_at_size_one_only():
 
     cases = elementwise(of_sigmoid, wrong, sigmoid, shapes=((3,), (4,), (1,)))
     assert told(cases) == ("special-values-only", "wrong where an axis has size 1 only")
+
+
+def one_block(block):
+    """A softmax whose backward pass sums over the first entries of a row alone."""
+
+    def forward(z):
+        e = np.exp(z - z.max())
+        return e / e.sum()
+
+    def right(v, z):
+        a = forward(z)
+        return a * (v - (v * a).sum())
+
+    def wrong(v, z):
+        a = forward(z)
+        return a * (v - (v * a)[:block].sum())
+
+    return forward, right, wrong
+
+
+def test_wrong_beyond_a_block():
+    rng = np.random.default_rng(0)
+    message = (
+        "wrong where n is 33 or more, right where it is 7 or less, as if what lies beyond a block were "
+        "left out"
+    )
+    small = [case(*one_block(32), rng.normal(size=n), ("n", "n")) for n in (1, 3, 5, 7)]
+    for values in (rng.normal(size=33), np.zeros(33)):  # whatever the values are
+        long = case(*one_block(32), values, ("n", "n"))
+        assert told([*small, long]) == ("beyond-a-size", message)
+
+
+def test_ties_at_a_large_size_are_still_ties():
+    def wrong(v, z):
+        return of_sigmoid(v, z) * (1 if np.unique(z).size == z.size else 3)
+
+    rng = np.random.default_rng(0)
+    drawn = [*(rng.normal(size=n) for n in (3, 5, 7)), np.repeat(rng.normal(size=3), 11)]
+    cases = [case(sigmoid, of_sigmoid, wrong, z, ("n", "n")) for z in drawn]
+    assert told(cases) == ("special-values-only", "wrong at equal values only")
+
+
+def _short_softmax(inner, outer):
+    """A vjp of softmax that is computed in a shorter format, rounded once more at the end."""
+
+    def rule(v, z):
+        z, v = z.astype(inner), v.astype(inner)
+        e = np.exp(z - z.max(1, keepdims=True))
+        a = (e / e.sum(1, keepdims=True)).astype(outer).astype(inner)
+        return (a * (v - (v * a).sum(1, keepdims=True))).astype(np.float64)
+
+    return rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        (_short_softmax(np.float32, np.float32), "float32"),
+        (_short_softmax(np.float64, np.float16), "float16 or TF32"),
+    ],
+)
+def test_computed_in_less_precision(rule, name):
+    report = verify_vjp(rule, of=load("softmax"), oracles=["autograd"], profile="quick")
+    (check,) = report.checks
+    assert check.verdict == "refuted"
+    assert check.diagnosis["kind"] in ("less-precise", "precision")
+    assert f"rounding in {name}" in str(report).replace("\n  ", " ")
+
+
+def test_a_small_error_of_another_kind_is_none_of_precision():
+    def rule(v, z):
+        return of_softmax(v, z) + 1e-11 * v * np.cos(z)
+
+    report = verify_vjp(rule, of=load("softmax"), oracles=["autograd"], profile="quick")
+    assert report.checks[0].verdict == "refuted"
+    assert "rounding in" not in str(report)
 
 
 def test_wrong_in_low_precision_only():

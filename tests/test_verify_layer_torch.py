@@ -385,6 +385,26 @@ def test_the_report_can_be_repeated():
     assert 'verify_layer(Forgotten.apply, of=add, inputs={"x": real("m n"), "b": real("n")}' in text
 
 
+def test_a_layer_may_refuse_arrays_without_entries():
+    def of(xp, x, weight, bias):
+        return xp.einsum("mik,oi->mok", x, weight[:, :, 0]) + xp.reshape(bias, (-1, 1))
+
+    inputs = {"x": real("m 2 k"), "weight": real("3 2 1"), "bias": real("3")}
+    report = verify(torch.nn.Conv1d(2, 3, 1), of=of, inputs=inputs)
+    assert report.ok, str(report)
+    assert "the layer raises RuntimeError at size 0" in str(report)
+
+    class Picky(torch.nn.Conv1d):
+        def forward(self, x):
+            if x.shape[0] == 2:
+                raise ValueError("no batches of two")
+            return super().forward(x)
+
+    report = verify(Picky(2, 3, 1), of=of, inputs=inputs)
+    assert not report.ok
+    assert "ValueError: no batches of two" in str(report)
+
+
 def test_low_precision():
     report = verify(Add.apply, **ADD, dtypes=["float32", "bfloat16", "float16"])
     assert report.ok, str(report)

@@ -17,6 +17,7 @@ from gradcheck.backends.base import (
     pick_output,
 )
 from gradcheck.backends.torch_functions import TorchFunctions, WideIntegers, same_type
+from gradcheck.backends.torch_precision import full_precision
 from gradcheck.backends.writing import Writing, expanded, pairs
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ _DIRECT = {
     "dot": "torch.mm({0}, {1})",
     "addmm": "torch.addmm({0}, {1}, {2})",
     "softmax": "torch.softmax({0}, {1})",
+    "unsqueezed": "{0}.unsqueeze({1})",
     "transpose": "{0}.permute({1})",
     "turned": "{0}.t()",
     "copy": "{0}.clone()",
@@ -67,6 +69,7 @@ _DIRECT = {
     "full": "torch.full({shape}, {0}, dtype={dtype}, device={device})",
     "diagonal": "torch.einsum({equation}, {0})",
 }
+_ON_HOST = {"softmax of columns": "torch.softmax({0}.t(), 0).t()"}
 _INTO = {
     "add": "{out}.add_({other})",
     "subtract": "torch.sub({0}, {1}, out={out})",
@@ -83,6 +86,9 @@ _INTO = {
     **{f"{p}.{n} over": f"torch.{n}({{0}}, out={{out}})" for n in _UNARY for p in ("xp", "f")},
     **{f"{p}.{n}": f"{{out}}.{n}_()" for n in (*_UNARY, "square") for p in ("xp", "f")},
 }
+
+# Types that torch stores, but neither compares nor adds.
+_UNSIGNED = frozenset({torch.uint16, torch.uint32, torch.uint64})
 
 
 def spread(core: Any, places: tuple[int, ...], shape: tuple[int, ...], like: Any) -> Any:
@@ -132,7 +138,7 @@ class TorchBackend(Backend):
             return spread(core, places, shape, like)
 
         return Writing(
-            direct=_DIRECT,
+            direct={**_DIRECT, **(_ON_HOST if lazy else {})},
             into=_INTO,
             guard="{n}.__class__ is torch.Tensor and {n}.shape == {shape} and {n}.dtype is {dtype}"
             " and {n}.device == {device}",
@@ -163,7 +169,7 @@ class TorchBackend(Backend):
         wide = self.check_dtype(dtype) == "float64"
         with contextlib.ExitStack() as stack:
             if torch.cuda.is_available():
-                stack.enter_context(_full_precision())
+                stack.enter_context(full_precision())
             if wide and torch.get_default_dtype() is not torch.float64:
                 stack.enter_context(WideIntegers())
             yield
@@ -174,9 +180,10 @@ class TorchBackend(Backend):
         if not isinstance(value, torch.Tensor):
             # A copy: torch refuses negative strides, and must not write into the caller's array.
             value = torch.from_numpy(np.array(value, order="C"))
+        kept = torch.int64 if value.dtype in _UNSIGNED else None
         real = value.is_floating_point()
         return value.to(
-            device=device, dtype=getattr(torch, self.check_dtype(dtype)) if real else None
+            device=device, dtype=getattr(torch, self.check_dtype(dtype)) if real else kept
         )
 
     def to_numpy(self, array: Any) -> np.ndarray:
@@ -292,17 +299,6 @@ class TorchBackend(Backend):
             axes = [a for i, a in enumerate(axes) if i not in (first, second)] + [place]
         view.add_(torch.permute(core, tuple(axes)))
         return out
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """Products of float32 in float32, put back as it was: this setting is the process's."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _batched_rows(value: Any, x: Any) -> Any:

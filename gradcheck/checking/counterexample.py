@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.checking.patterns import Group, groups, pattern_at
-from gradcheck.reports.model import Counterexample
+from gradcheck.reports.model import NOTHING, Counterexample
 
 if TYPE_CHECKING:
     from gradcheck.algebra.terms import Expression
@@ -111,8 +111,13 @@ def snippet(planned: Planned, problem: Problem, example: Any) -> str:
         f"{needs}from gradcheck import verify\n\n"
         f"{defined}data = {{{data}}}\n"
         f'print(verify({target}, wrt="{planned.label}", oracles=["{planned.oracle.name}"], '
-        f'dtypes=["{problem.dtype}"], data=data))'
+        f'{on_device(planned.device)}dtypes=["{problem.dtype}"], data=data))'
     )
+
+
+def on_device(device: str) -> str:
+    """How a snippet asks for the device; the host goes without saying."""
+    return "" if device in ("cpu", NOTHING, "") else f'devices=["{device}"], '
 
 
 def literal(array: np.ndarray) -> str:

@@ -145,7 +145,8 @@ def judge(report: Report, own: Gate) -> None:
     for check in report.checks:
         groups.setdefault((check.claim, check.address, check.input), []).append(check)
     claims = [_Claim(checks, homes(checks[0])) for checks in groups.values()]
-    report.gaps = [_judged(gap, claims, own) for gap in own.gaps]
+    index = _indexed(claims)
+    report.gaps = [_judged(gap, _named_by(gap, claims, index), own) for gap in own.gaps]
     if not own.complete:
         report.gaps = [gap for gap in report.gaps if gap.state != states.UNMATCHED]
     unmet = [u for claim in claims for u in _unmet(claim.checks, own) if not report.excuse(*u[:2])]
@@ -216,11 +217,29 @@ def _nothing_matched(own: Gate, checks: Sequence[Check]) -> Iterator[str]:
             yield f"nothing matches {pattern!r}, which is required to be {verdict}"
 
 
-def _judged(gap: Gap, claims: Sequence[_Claim], own: Gate) -> Gap:
-    """The gap with its state: whether anything is there that it speaks of, and needs it."""
-    named = [
-        checks for checks, places in claims if gap.names(checks[0].claim, places, checks[0].input)
+def _indexed(claims: Sequence[_Claim]) -> dict[str, list[_Claim]]:
+    """The claims by each of the names under which a gap may speak of them."""
+    found: dict[str, list[_Claim]] = {}
+    for claim in claims:
+        for home in dict.fromkeys((claim.checks[0].claim, *claim.homes)):
+            found.setdefault(home, []).append(claim)
+    return found
+
+
+def _named_by(
+    gap: Gap, claims: Sequence[_Claim], index: Mapping[str, list[_Claim]]
+) -> list[list[Check]]:
+    """The claims that a gap speaks of; each is looked at only for a gap whose name is a pattern."""
+    plain = not set("*?[") & set(gap.claim)
+    return [
+        checks
+        for checks, places in (index.get(gap.claim, ()) if plain else claims)
+        if gap.names(checks[0].claim, places, checks[0].input)
     ]
+
+
+def _judged(gap: Gap, named: Sequence[list[Check]], own: Gate) -> Gap:
+    """The gap with its state: whether anything is there that it speaks of, and needs it."""
     if not named:
         return replace(gap, state=states.UNMATCHED)
     if gap.expired(own.today):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,14 @@ if TYPE_CHECKING:
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)
 # One more than a power of two that kernels use as a block.
 BEYOND = 33
+# One more than the largest block that kernels usually take of a row at once.
+BLOCK = 1025
+# Where a condition couples axes, the large one may have to be a multiple of something: so much is added.
+_MORE = (0, 1, 3, 7, 15, 31)
+# What the other axes may be then, beside 1 and 2: as large, or a part or a multiple of it.
+_PARTS = (1.0, 0.25, 4.0, 0.5, 2.0, 0.125, 8.0)
+# So many of their combinations are looked at.
+_TABLES = 2000
 # What an axis without a name counts as in the cost of sizes.
 _NOMINAL = 3
 # Where a condition excludes the usual sizes, all up to this one are searched.
@@ -160,11 +168,15 @@ class Space:
             return f"the budget of {self.budget:g}"
         return ""
 
+    def entries(self, sizes: Sizes) -> int:
+        """The number of entries of all inputs."""
+        table = {**sizes.as_dict(), **self.anonymous}
+        return sum(math.prod(concrete_shape(d.shape, table)) for d in self.inputs.values())
+
     def order(self, sizes: Sizes) -> tuple[bool, float, int, tuple[int, ...]]:
         """Small sizes first, and empty ones last: the simplest example has entries."""
-        table = {**sizes.as_dict(), **self.anonymous}
-        entries = sum(math.prod(concrete_shape(d.shape, table)) for d in self.inputs.values())
-        return sizes.empty, entries, sizes.rank or 0, tuple(size for _, size in sizes.items)
+        own = tuple(size for _, size in sizes.items)
+        return sizes.empty, self.entries(sizes), sizes.rank or 0, own
 
 
 def build_pool(space: Space, shapes: int, seed: int, *, ranks: Sequence[int] = (0, 2, 1)) -> Pool:
@@ -191,6 +203,51 @@ def build_pool(space: Space, shapes: int, seed: int, *, ranks: Sequence[int] = (
     rungs = itertools.chain(members, *wishes, _small(space, tried))
     ladder = sorted(dict.fromkeys(rungs), key=space.order)
     return Pool(tuple(sorted(members, key=space.order)), tuple(ladder))
+
+
+def beyond_block(space: Space, axis: str, size: int = BLOCK) -> tuple[Sizes | None, str]:
+    """Sizes at which one axis goes beyond a block, the others as small as may be.
+
+    Args:
+        space: What sizes are possible; its cost is left to the caller.
+        axis: The axis, or `...0` for the first of the leading ones.
+        size: Its size; somewhat more where a condition excludes just that.
+
+    Returns:
+        The sizes with the fewest entries of those that are tried; or None, and what excludes them all.
+    """
+    rank = 1 if space.dotted else None
+    free, why = replace(space, budget=math.inf, cost=lambda _: 0.0), ""
+    for tables in _tables(space, axis, size, rank):
+        found = []
+        for table in itertools.islice(tables, _TABLES):
+            for sizes in free.variants(table, rank):
+                obstacle = free.obstacle(sizes)
+                found += [] if obstacle else [sizes]
+                why = why or obstacle
+        if found:
+            return min(found, key=free.order), ""
+    return None, why
+
+
+def _tables(
+    space: Space, axis: str, size: int, rank: int | None
+) -> Iterator[Iterable[dict[str, int]]]:
+    """One axis beyond a block: the others at 2, or at 1, or at whatever a condition may ask for."""
+    axes = (*leading_axes(rank or 0), *space.axes)
+    others = [a for a in axes if a != axis]
+    for small in (2, 1):
+        yield [{**dict.fromkeys(others, small), axis: size}]
+    if space.conditions:
+        yield (
+            {**dict(zip(others, row, strict=True)), axis: size + more}
+            for more in _MORE
+            for row in itertools.product(_others(size + more), repeat=len(others))
+        )
+
+
+def _others(size: int) -> list[int]:
+    return list(dict.fromkeys([1, 2, *(int(part * size) for part in _PARTS)]))
 
 
 def _possible(

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,6 +129,8 @@ class Workspace:
 
 _WORKSPACES: OrderedDict[Any, Workspace] = OrderedDict()
 _KEPT = 4
+# Threads may drop each other's workspaces: whoever has one keeps it.
+_WORKSPACES_LOCK = Lock()
 
 
 def _workspace(planned: Planned) -> Workspace:
@@ -140,11 +143,17 @@ def _workspace(planned: Planned) -> Workspace:
         planned.seed,
         id(planned.data),
     )
-    if key not in _WORKSPACES:
-        _WORKSPACES[key] = _prepare(planned, operation)
+    with _WORKSPACES_LOCK:
+        known = _WORKSPACES.get(key)
+    if known is not None:
+        return known
+    # Outside of the lock: a user's forward runs in it, and may itself verify something.
+    made = _prepare(planned, operation)
+    with _WORKSPACES_LOCK:
+        kept = _WORKSPACES.setdefault(key, made)
         while len(_WORKSPACES) > _KEPT:
             _WORKSPACES.popitem(last=False)
-    return _WORKSPACES[key]
+    return kept
 
 
 def operation_of(planned: Planned) -> Operation:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from gradcheck.algebra.conditions import parse_condition
 from gradcheck.algebra.shapes import DOTS, is_anonymous
-from gradcheck.checking.pool import BEYOND, Pool, Sizes, Space, build_pool, remaining
+from gradcheck.checking.pool import BEYOND, BLOCK, Pool, Sizes, Space, build_pool, remaining
 from gradcheck.checking.simplify import simplified
 from gradcheck.drawing import PLAIN, Features, generate, run
 from gradcheck.errors import UsageError
@@ -102,6 +102,7 @@ class Search:
         dtype: All floats are numbers of this dtype.
         pool: The sizes.
         features: The features to choose from, with repetition by weight, the plain ones first.
+        space: What sizes are possible at all.
     """
 
     inputs: Mapping[str, Domain]
@@ -110,6 +111,7 @@ class Search:
     dtype: str
     pool: Pool
     features: tuple[Features, ...]
+    space: Space
 
     @property
     def strategy(self) -> SearchStrategy[Example]:
@@ -186,7 +188,7 @@ def examples(
     space = Space(inputs, conditions, cost, budget, params)
     ranks = (0, 2, 1, 3) if chosen.name == "thorough" else (0, 2, 1)
     pool = build_pool(space, chosen.shapes, seed, ranks=ranks)
-    return Search(inputs, params, conditions, dtype, pool, swarm(inputs, params))
+    return Search(inputs, params, conditions, dtype, pool, swarm(inputs, params), space)
 
 
 def profile_named(name: str) -> Profile:
@@ -456,7 +458,8 @@ def _exercised(example: Example) -> set[str]:
     named = {axis: size for axis, size in example.sizes.items() if not axis.startswith(("#", DOTS))}
     found |= {f"{axis} = 1" for axis, size in example.sizes.items() if size == 1}
     found |= {"size 0" for size in example.sizes.values() if size == 0}
-    found |= {f"beyond {BEYOND - 1}" for size in example.sizes.values() if size >= BEYOND}
+    largest = max(example.sizes.values(), default=0)
+    found |= {f"beyond {least - 1}" for least in (BEYOND, BLOCK) if largest >= least}
     larger = [size for size in named.values() if size > 1]
     if len(set(larger)) < len(larger):
         found.add("equal axes")

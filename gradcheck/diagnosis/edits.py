@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import combinations, product
+from itertools import combinations, combinations_with_replacement, product
 from typing import TYPE_CHECKING
 
 from gradcheck.algebra.binding import compatible
@@ -213,7 +213,7 @@ def new_terms(words: Vocabulary) -> Iterator[Term]:
     pairs = [p for p in combinations(axes, 2) if compatible(axes[p[0]], axes[p[1]])]
     count = 0
     for size in (0, 1, 2):
-        for chosen in combinations([*factors, *factors] if size == 2 else factors, size):
+        for chosen in combinations_with_replacement(factors, size):
             for deltas in _subsets(pairs):
                 count += 1
                 if count > _MOST_NEW:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from gradcheck.operation import Claim, Operation
 
+_MARK = "\ufeff"  # Windows' Notepad begins a file in UTF-8 with it
+
 
 @dataclass
 class Fix:
@@ -22,13 +24,15 @@ class Fix:
 
     Attributes:
         file: The file.
-        text: Its text as it is.
+        text: Its text as it is, without the mark with which some editors begin a file.
+        mark: That mark, or nothing.
         claims: What each edit mends: the spec's name, the claim's label, and the edit in words.
         changes: The changes of the text.
     """
 
     file: Path
     text: str
+    mark: str = ""
     claims: list[tuple[str, str, str]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
@@ -38,9 +42,19 @@ class Fix:
         return applied(self.text, list(dict.fromkeys(self.changes)))
 
     @property
+    def before(self) -> bytes:
+        """The file as it was read."""
+        return (self.mark + self.text).encode("utf-8")
+
+    @property
+    def after(self) -> bytes:
+        """The file with all changes."""
+        return (self.mark + self.edited).encode("utf-8")
+
+    @property
     def diff(self) -> str:
         """The change as a unified diff, without context."""
-        old, new = self.text.splitlines(), self.edited.splitlines()
+        old, new = self.text.split("\n"), self.edited.split("\n")  # Python's lines, and no others
         lines = unified_diff(old, new, str(self.file), str(self.file), n=0, lineterm="")
         return "\n".join(line.rstrip() for line in lines)
 
@@ -71,12 +85,28 @@ def _add(found: dict[Path, Fix], operation: Operation, claim: Claim) -> None:
         raise Unwritable("the claim was not written in a file")
     fix = found.get(path)
     if fix is None:
-        fix = Fix(path, path.read_bytes().decode("utf-8"))
+        fix = _read(path)
     made = changes(Source(fix.text), own.expression, repair.expression)
     edit = diagnose(operation, claim)["edit"]
     fix.claims.append((own.spec.name, own.claim.label, f"{edit['before']} → {edit['after']}"))
     fix.changes += made
     found[path] = fix
+
+
+def _read(path: Path) -> Fix:
+    """A file without edits so far.
+
+    Raises:
+        Unwritable: Where its text is none that can be edited.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unwritable(f"{path} is not in UTF-8") from None
+    if "\r" in text.replace("\r\n", ""):
+        raise Unwritable(f"{path} has lines that end in a carriage return alone")
+    bare = text.removeprefix(_MARK)
+    return Fix(path, bare, mark=_MARK if bare != text else "")
 
 
 def _in_words(operation: Operation, claim: Claim) -> str:

@@ -127,6 +127,21 @@ def branch_at_parameter(cases: Sequence[OpaqueCase]) -> Found | None:
     return None
 
 
+def repeated_index(cases: Sequence[OpaqueCase]) -> Found | None:
+    """Wrong wherever an index occurs twice and nowhere else: assigned, where it should be added."""
+    wrong = [is_wrong(c) for c in cases]
+    for name, first in cases[0].inputs.items():
+        arrays = [np.asarray(c.inputs[name]) for c in cases]
+        twice = [np.unique(a).size < a.size for a in arrays]
+        if np.asarray(first).dtype.kind in "iu" and wrong == twice and len(set(wrong)) == 2:
+            return Found(
+                "special-values-only",
+                f"wrong where an index occurs twice in {name} only, as if its parts were assigned one "
+                "over another: add them (np.add.at, index_add_)",
+            )
+    return None
+
+
 def special(cases: Sequence[OpaqueCase]) -> Found | None:
     """Wrong at special values only, right at all generic ones."""
     wrong = [c for c in cases if is_wrong(c)]
@@ -398,17 +413,36 @@ def _vanishes(case: OpaqueCase, name: str) -> bool:
 def branch_at_input(cases: Sequence[OpaqueCase]) -> Found | None:
     """Wrong only where an input is negative, or only where it is positive."""
     for words, sign in (("negative", -1), ("positive", 1)):
-        if all(_one_sided(c, sign) for c in cases):
+        sides = [_side(c, sign) for c in cases]
+        wrong = [wrong_entries(c) for c in cases]
+        one_sided = not any(w[~s].any() for w, s in zip(wrong, sides, strict=True))
+        # Examples that lie on one side as a whole tell nothing; one at least has both.
+        if one_sided and any((~s).any() for s in sides):
             return Found("wrong-branch", f"wrong where {cases[0].input} is {words} only")
     return None
 
 
-def _one_sided(case: OpaqueCase, sign: int) -> bool:
+def _side(case: OpaqueCase, sign: int) -> Array:
+    """For each entry of the Jacobian, whether its input has this sign."""
     value = np.asarray(case.inputs[case.input], np.float64)
-    side = np.broadcast_to(value * sign > 0, case.true.shape)
-    wrong = wrong_entries(case)
-    other = np.asarray(case.true)[~side] != 0
-    return bool(wrong.any()) and not wrong[~side].any() and bool(other.any() or (~side).any())
+    return np.broadcast_to(value * sign > 0, case.true.shape)
+
+
+def skip(cases: Sequence[OpaqueCase]) -> Found | None:
+    """Of `out = x + f(x)` the derivative of x itself is missing, or is there twice."""
+    for sign, kind, words in ((-1.0, "missing-term", "missing"), (1.0, "extra-term", "too many")):
+        if all(_is_off_by_one(c, sign) for c in cases):
+            text = "1 where the indices of output and input are equal, as of a skip connection"
+            return Found(kind, f"a term is {words}: {text} ({cases[0].input} + ...)")
+    return None
+
+
+def _is_off_by_one(case: OpaqueCase, sign: float) -> bool:
+    """Whether the claim is the derivative, and 1 more or less on its diagonal."""
+    own, count = case.true.shape[: case.split], int(np.prod(case.true.shape[: case.split]))
+    if case.true.shape[case.split :] != own:
+        return False
+    return same(case, np.asarray(case.true, np.float64) + sign * np.eye(count).reshape(own + own))
 
 
 def nothing_at_all(cases: Sequence[OpaqueCase]) -> Found | None:

@@ -79,12 +79,16 @@ def is_special(case: OpaqueCase) -> bool:
 
 
 def typical(cases: Sequence[OpaqueCase]) -> list[OpaqueCase]:
-    """The wrong examples to explain: generic ones in the best precision, if there are any."""
+    """The wrong examples to explain: generic ones in the best precision, if there are any.
+
+    Where some claims are numbers, those that are not (it overflows too) have nothing to explain.
+    """
     wrong = [c for c in cases if c.claimed.shape == c.true.shape and c.true.size and is_wrong(c)]
     generic = [c for c in wrong if not is_special(c)]
     if not generic and any(not is_special(c) and not is_wrong(c) for c in cases):
         return []
     chosen = generic or wrong
+    chosen = [c for c in chosen if np.all(np.isfinite(c.claimed))] or chosen
     best = max((_ROUNDOFF.get(c.dtype, 2.0**-52) for c in chosen), default=0.0)
     best = min((_ROUNDOFF.get(c.dtype, 2.0**-52) for c in chosen), default=best)
     return [c for c in chosen if _ROUNDOFF.get(c.dtype, 2.0**-52) == best]

@@ -15,8 +15,10 @@ from gradcheck.diagnosis.cases import OpaqueCase
 from gradcheck.diagnosis.matching import evidence, typical
 from gradcheck.diagnosis.model import blank
 from gradcheck.diagnosis.places import places
+from gradcheck.diagnosis.precision import less_precise
 from gradcheck.diagnosis.questions import answers
 from gradcheck.diagnosis.reversing import reversed_edit, right_source
+from gradcheck.diagnosis.sizes import beyond_a_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +34,8 @@ _OF_ALL: tuple[Callable[[Sequence[OpaqueCase]], Found | None], ...] = (
     hypotheses.overflow,
     hypotheses.low_precision,
     hypotheses.branch_at_parameter,
+    hypotheses.repeated_index,
+    beyond_a_size,
 )
 _OF_WRONG: tuple[Callable[[Sequence[OpaqueCase]], Found | None], ...] = (
     hypotheses.cotangent_ignored,
@@ -42,12 +46,14 @@ _OF_WRONG: tuple[Callable[[Sequence[OpaqueCase]], Found | None], ...] = (
 )
 _LAST: tuple[Callable[[Sequence[OpaqueCase]], Found | None], ...] = (
     hypotheses.nothing_at_all,
+    hypotheses.skip,
     hypotheses.ones_only,
     hypotheses.first_only,
     hypotheses.diagonal,
     hypotheses.full_block,
     hypotheses.eps,
     hypotheses.branch_at_input,
+    less_precise,
 )
 
 

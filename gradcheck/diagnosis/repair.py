@@ -21,7 +21,7 @@ from gradcheck.diagnosis.screen import Screen, close, scale_of
 from gradcheck.oracles.symbolic import symbolic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -129,16 +129,19 @@ class Workshop:
     def _solved(self, target: Array, term: Term) -> tuple[Term, Coefficient] | None:
         """The coefficient with which a term's shape is the target, if there is one."""
         shape = replace(settled(term, self.output), coefficient=Fraction(1), sizes=())
-        vector = self.vector(shape)
-        if vector is None:
-            return None
-        found = self._coefficient(target, vector)
+        jacobian = self.written.jacobian(replace(self.expression, terms=(shape,)))
+        # Point after point: nearly all candidates fail at the first.
+        parts = (self.screen.part(jacobian, place) for place in self.screen.places)
+        found = self._coefficient(target, parts)
         return None if found is None else (shape, found)
 
-    def _coefficient(self, target: Array, vector: Array) -> Coefficient | None:
+    def _coefficient(self, target: Array, parts: Iterable[Array | None]) -> Coefficient | None:
+        """The number by which a vector, given point by point, is the target."""
         numbers = []
-        for cut in self.cuts:
-            v, t = vector[cut], target[cut]
+        for v, cut in zip(parts, self.cuts, strict=True):
+            if v is None:
+                return None
+            t = target[cut]
             square = float(v @ v)
             number = float(v @ t) / square if square > 0 else 0.0
             if not close(t - number * v, self.scale[cut]):
@@ -151,7 +154,7 @@ class Workshop:
         if len(self.expression.terms) < 2:
             return
         total = sum(self.vectors, np.zeros_like(self.residual))
-        found = self._coefficient(self.screen.true, total)
+        found = self._coefficient(self.screen.true, [total[cut] for cut in self.cuts])
         if found is None or found.is_one:
             return
         made = replace(

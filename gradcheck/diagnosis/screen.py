@@ -87,12 +87,17 @@ class Screen:
         """An expression at all points; None where it is not finite or means nothing there."""
         parts = []
         for place in self.places:
-            value = value_at(expression, place.bindings)
-            if value is None or value.size != place.true.size:
+            if (part := self.part(expression, place)) is None:
                 return None
-            parts.append(np.broadcast_to(value, place.true.shape).ravel())
-        vector = np.concatenate(parts)
-        return vector if np.all(np.isfinite(vector)) else None
+            parts.append(part)
+        return np.concatenate(parts)
+
+    def part(self, expression: Expression, place: Place) -> Array | None:
+        """An expression at one point; None where it is not finite or means nothing there."""
+        value = value_at(expression, place.bindings)
+        if value is None or value.size != place.true.size or not np.all(np.isfinite(value)):
+            return None
+        return np.asarray(np.broadcast_to(value, place.true.shape).ravel())
 
     def terms(self, expression: Expression) -> list[Array] | None:
         """Each term at all points; None where one of them is not finite."""

@@ -29,7 +29,7 @@ from gradcheck.layers.faults import Fault, structure
 from gradcheck.layers.raw import Contract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from gradcheck.checking.search import Example
     from gradcheck.layers.reference import Reference
@@ -94,6 +94,8 @@ class Bench:
         self.rule, self.reference, self.dtype, self.seed = rule, reference, dtype, seed
         self.caller = Caller(rule, dtype, device)
         self.device = device
+        # Examples that are looked at by probes, however small their Jacobians are.
+        self.probed: set[Example] = set()
         self._points: dict[object, Point] = {}
         self._wide: Bench | None = None
         self._shapes: dict[tuple[tuple[str, int], ...], float] = {}
@@ -145,12 +147,13 @@ class Bench:
             if point.trouble:
                 return point
             if self.rule.forward is not None:
-                point.faults += self._own_forward(point)
-                if point.faults:
+                self._try_own_forward(point)
+                if point.faults or point.trouble:
                     return point
             wide = max(example.inputs[n].size for n in self.rule.differentiable)
             rows = sum(o.size for o in point.outputs)
             point.large = wide * rows > DENSE or max(rows, wide) > DENSE_ROWS
+            point.large |= example in self.probed
             if not rows or not sum(example.inputs[n].size for n in self.rule.differentiable):
                 return self._empty(point)
             if not point.large:
@@ -185,6 +188,17 @@ class Bench:
             return point
         point.faults = structure(raw, rule.differentiable, shapes, self.caller, what="gradient")
         return point
+
+    def _try_own_forward(self, point: Point) -> None:
+        """A layer may refuse arrays without entries, as frameworks' own do: that is no wrong value."""
+        try:
+            point.faults += self._own_forward(point)
+        except GradcheckError:
+            raise
+        except Exception as error:
+            if all(a.size for a in point.example.inputs.values()):
+                raise
+            point.trouble = f"the layer raises {type(error).__name__} at size 0"
 
     def _own_forward(self, point: Point) -> list[Fault]:
         """What a layer's own forward computes that the reference does not."""
@@ -249,8 +263,8 @@ class Bench:
                 t.error if t is not None else precision.measured(self, example, name, k)
                 for k, t in enumerate(truths)
             ]
-        if self.rule.rounding is not None:
-            self._widen(point, self.rule.rounding)
+        for name, more in self.reading(example).items():
+            point.bounds[name] = [b + more for b in point.bounds[name]]
         if not point.faults:
             contract = Contract(
                 self.caller,
@@ -264,13 +278,18 @@ class Bench:
             point.faults += contract.run()
             point.exercised = contract.exercised
 
-    def _widen(self, point: Point, rounding: Callable[..., Any]) -> None:
-        """Add to the bounds what the adapter's way of reading the gradients may be off."""
-        arrays = self.caller.arrays(point.example)
+    def reading(self, example: Example) -> dict[str, np.ndarray]:
+        """What the adapter's way of reading each gradient may be off, for a cotangent of size one."""
+        if self.rule.rounding is None:
+            return {}
+        arrays = self.caller.arrays(example)
+        self.rule.restore()
         with self.caller.scope():
-            extra = rounding(arrays, dict(point.example.params))
-        for name, more in zip(self.rule.differentiable, extra, strict=True):
-            point.bounds[name] = [b + np.asarray(more, np.float64) for b in point.bounds[name]]
+            extra = self.rule.rounding(arrays, dict(example.params))
+        return {
+            n: np.asarray(more, np.float64)
+            for n, more in zip(self.rule.differentiable, extra, strict=True)
+        }
 
     def right_in_float64(self, example: Example, name: str, output: int, true: Any) -> np.ndarray:
         """The entries of a derivative that the rule has right when it computes in float64."""

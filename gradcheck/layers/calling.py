@@ -39,9 +39,9 @@ class Caller:
         with contextlib.ExitStack() as stack:
             stack.enter_context(np.errstate(all="ignore"))
             if self.rule.framework == "torch" and self.device != "cpu":
-                from gradcheck.backends.torch_ import _full_precision
+                from gradcheck.backends.torch_precision import full_precision
 
-                stack.enter_context(_full_precision())
+                stack.enter_context(full_precision())
             elif self.rule.framework == "jax":
                 stack.enter_context(self.backend.scope(self.dtype))
             yield

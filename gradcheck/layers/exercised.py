@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.shapes import DOTS, axes_of, concrete_shape, is_anonymous
 from gradcheck.checking import search
-from gradcheck.checking.pool import BEYOND, Sizes
+from gradcheck.checking.pool import BEYOND, BLOCK, Sizes
 from gradcheck.drawing import PLAIN, Features, generate
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _applicable(rule: Rule) -> list[str]:
         found.append("ends")
     found += [f"{axis} = 1" for axis in sorted(axes)]
     if axes:
-        found += ["size 0", f"beyond {BEYOND - 1}"]
+        found += ["size 0", f"beyond {BEYOND - 1}", f"beyond {BLOCK - 1}"]
     if any(DOTS in domain.shape for domain in rule.inputs.values()):
         found += ["rank 1", "rank 2"]
     return found

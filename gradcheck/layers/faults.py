@@ -21,7 +21,7 @@ class Fault:
     """One thing that is wrong whatever the derivative is.
 
     Attributes:
-        kind: count, none, type, shape, dtype, raises, linearity, repeat, mutation, layout,
+        kind: count, none, type, shape, dtype, raises, linearity, precision, repeat, mutation, layout,
             aliasing, missing cotangent, adjoint, or forward.
         input: The input whose gradient is concerned; "" for all of them.
         text: What was expected, what came, and what to write instead.

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcheck.layers import precision
+from gradcheck.layers import extent, kinks, precision
 from gradcheck.layers.claimed import names_of
 from gradcheck.layers.large import Entry, broken, fresh, label, odd, scaled, unscaled, written
 from gradcheck.layers.local import near
@@ -70,6 +70,7 @@ class Probed:
         worst: The worst error in units of its tolerance.
         wrong: The wrong entry of the Jacobian: output, its index, the input's index; None if none.
         blocks: The first blocks of outputs to which a bisection came.
+        extent: The block around the wrong entry in which outputs, and entries of the gradient, are wrong.
         claim: What the rule says there.
         oracle: What the oracle says.
         bound: What rounding can explain.
@@ -89,6 +90,7 @@ class Probed:
     worst: float = 0.0
     wrong: tuple[int, tuple[int, ...], tuple[int, ...]] | None = None
     blocks: list[str] = field(default_factory=list)
+    extent: str = ""
     claim: float = 0.0
     oracle: float = 0.0
     bound: float = 0.0
@@ -125,6 +127,7 @@ class Prober:
         self.arrays = bench.caller.arrays(self.example)
         self.exact: Oracled | None = None
         self.own: Floats | None = None
+        self.extra: Floats | None = None
 
     def _oracle(self, dtype: str, oracle: Oracle | None = None) -> Oracled:
         """The gradient by an oracle, slice by slice where the forward allows it."""
@@ -237,6 +240,7 @@ class Prober:
                 found.fault = self._broken(vectors, place, float(exact[place]), bound)
                 if found.fault is None:
                     self._locate(vectors, place, found)
+                    self._surround(place, claim, exact, found)
                 return True
             # What stays unexamined exceeds the screen by less: it counts as what was not seen.
             slack, ratio = max(slack, gaps.beyond), _ratio(claim, exact, place, bound)
@@ -261,6 +265,9 @@ class Prober:
         if abs(value - float(exact[place])) <= bound:
             lost = not np.isfinite(bound) and self._lost(vectors, place, claim, exact)
             return ("wrong" if lost else "right"), bound
+        if self.bench.reference.forward is None:
+            off = kinks.refuted(self.bench, self.point, self.name, place, vectors, value, bound)
+            return ("wrong" if off else "kink"), bound
         local = near(self.bench, self.point, self.name, place, vectors, float(exact[place]))
         kink = local is not None and np.isfinite(value) and local.between(value, bound)
         return ("kink" if kink else "wrong"), bound
@@ -307,10 +314,22 @@ class Prober:
         """What a right gradient may be off at one entry, by the forward carried along it."""
         local = near(self.bench, self.point, self.name, place, vectors, exact)
         enclosed = None if local is None else local.enclosed()
+        more = self._reading(vectors, place)
         if enclosed is None:
             found.measured = True
-            return 2 * screen
-        return max(2 * enclosed[1], screen)
+            return 2 * screen + more
+        return max(2 * enclosed[1], screen) + more
+
+    def _reading(self, vectors: list[Floats], place: tuple[int, ...]) -> float:
+        """What the adapter's way of reading a gradient may be off it: an update's has lost digits."""
+        if self.bench.rule.rounding is None:
+            return 0.0
+        if self.extra is None:
+            self.extra = self.bench.reading(self.example)[self.name]
+        size = sum(float(np.count_nonzero(v)) for v in vectors)
+        return size * float(
+            np.broadcast_to(self.extra, self.example.inputs[self.name].shape)[place]
+        )
 
     # ------------------------------------------------------------------ contract
 
@@ -347,6 +366,30 @@ class Prober:
         row = int(np.ravel_multi_index(place, whole.shape)) // whole.shape[-1] if place else 0
         found.bound = self._finite(alone, place, exact, float(self.screen(size)[row, 0]), found)
         found.worst = abs(claim - exact) / found.bound if found.bound else np.inf
+
+    def _surround(
+        self, place: tuple[int, ...], claim: Floats, exact: Floats, found: Probed
+    ) -> None:
+        """Name the block around the wrong entry, of outputs and of the gradient."""
+        assert found.wrong is not None
+        which, index, _ = found.wrong
+        rows = sum(int(np.prod(s, dtype=np.int64)) for s in self.shapes)
+        if max(rows, exact.size) > extent.ENTRIES:
+            return
+
+        def wrong(other: tuple[int, ...]) -> bool:
+            alone = [np.zeros(s, np.int8) for s in self.shapes]
+            alone[which][other] = 1
+            gap = abs(float(self.claim(alone)[place]) - self.truth_at(alone, place))
+            return not gap <= found.bound
+
+        block = extent.around(self.shapes[which], index, wrong)
+        output = names_of(self.bench.rule.outputs, len(self.shapes))[which]
+        off = extent.off(claim, exact)
+        found.extent = (
+            f"{extent.shown(output, block)} is the block of outputs that is wrong there, and "
+            f"{extent.shown(self.name, off)} that of the gradient"
+        )
 
     def _finite(
         self,

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     Pull = Callable[[Sequence[Floats]], Floats]
 
 
+# Up to so many entries JAX compiles forward and backward as one program; beyond, it keeps the forward's
+# values between the passes.
+_COMPILED = 1 << 17
+
+
 @dataclass(frozen=True)
 class _Asked:
     """A forward at a point, and the input that moves.
@@ -186,7 +191,12 @@ def _pull_jax(asked: _Asked) -> Pull:
     backend = backends.get("jax")
     with backend.scope(asked.dtype):
         x, outputs = _on_jax(asked, backend)
-        results, run = jax.vjp(outputs, x)
+        if x.size <= _COMPILED:
+            # One program, where operation by operation JAX compiles dozens for each new shape.
+            results = jax.eval_shape(outputs, x)
+            run = jax.jit(lambda given: jax.vjp(outputs, x)[1](given))  # noqa: PLW0108  traced anew
+        else:
+            results, run = jax.vjp(outputs, x)
 
     def pull(cotangents: Sequence[Floats]) -> Floats:
         with backend.scope(asked.dtype):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.checking import search
-from gradcheck.checking.counterexample import literal
+from gradcheck.checking.counterexample import literal, on_device
 from gradcheck.diagnosis import diagnose_opaque
 from gradcheck.diagnosis.model import blank
 from gradcheck.layers.claimed import names_of
@@ -45,6 +45,7 @@ class Refuter:
         examples: Those of the search.
         strategy: What to shrink in; None for the user's own data.
         seed: The seed of the search.
+        profile: How much was tried.
         smallest: What was found, by input and kind; oracles that agree need not look again.
         told: Diagnoses by input and output.
     """
@@ -53,6 +54,7 @@ class Refuter:
     examples: Sequence[Example]
     strategy: Search | None
     seed: int
+    profile: str = "standard"
     smallest: dict[tuple[str, str], Example] = field(default_factory=dict)
     told: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
@@ -126,6 +128,8 @@ class Refuter:
         check.reason = f"found by signed probes of {shapes} and bisection"
         if probed.blocks:
             check.reason += f": {'; then '.join(probed.blocks)}"
+        if probed.extent:
+            check.reason += f"; {probed.extent}"
         if probed.measured:
             check.reason += "; judged by the error that the oracle's own passes have"
         check.diagnosis = {"kind": "none"}
@@ -163,7 +167,12 @@ class Refuter:
             oracle_value=float("nan"),
             bound=0.0,
             snippet=snippet(
-                rule, check, example if whole else None, self.seed, own=self.strategy is None
+                rule,
+                check,
+                example if whole else None,
+                self.seed,
+                own=self.strategy is None,
+                profile=self.profile,
             ),
             dtype=check.dtype,
             location=rule.location or None,
@@ -211,6 +220,7 @@ _HEADLINES = {
     "shape": "the shape is wrong",
     "dtype": "the dtype is wrong",
     "linearity": "not linear in the cotangent",
+    "precision": "less precise than its arrays",
     "repeat": "not the same on a second call",
     "mutation": "an argument is written into",
     "layout": "wrong for a cotangent that is not contiguous",
@@ -234,8 +244,9 @@ def entry_text(output: str, index: Sequence[int], name: str, place: Sequence[int
 
 
 def snippet(
-    rule: Rule, check: Check, example: Example | None, seed: int, *, own: bool = False
-) -> str:
+    rule: Rule, check: Check, example: Example | None, seed: int, *, own: bool = False,
+    profile: str = "standard",
+) -> str:  # fmt: skip
     """Python that runs the same comparison again.
 
     Args:
@@ -244,6 +255,7 @@ def snippet(
         example: The counterexample; None for one too large to be written down.
         seed: Of the search and the probes.
         own: Whether the large example is the user's own data.
+        profile: Of the search, which draws a large example anew.
     """
     if not rule.call:
         return ""
@@ -256,7 +268,9 @@ def snippet(
     elif own:
         lines = ["# data: as you passed them"]
     head = ["import numpy as np"] if any("np." in line for line in lines) else []
-    call = f'{rule.call}, oracles=["{check.oracle}"], dtypes=["{check.dtype}"], {data}seed={seed})'
+    asked = f'oracles=["{check.oracle}"], {on_device(check.device)}dtypes=["{check.dtype}"]'
+    much = "" if data or profile == "standard" else f'profile="{profile}", '
+    call = f"{rule.call}, {asked}, {data}{much}seed={seed})"
     return "\n".join([*head, *rule.imports, "", *lines, f"report = {call}", "print(report)"])
 
 

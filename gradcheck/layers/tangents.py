@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.layers import extent
 from gradcheck.layers.along import along
 from gradcheck.layers.claimed import names_of
+from gradcheck.layers.kinks import confirmed_along, refuted
 from gradcheck.layers.large import Entry, broken, fresh, label, odd, scaled, unscaled, written
+from gradcheck.layers.local import CARRIED, near
 from gradcheck.layers.probes import LIMIT, ODD, PROBES, Probed, signs_of
 from gradcheck.layers.pullback import push
 from gradcheck.layers.slices import cut, each, entries_of, slicing, threads_of
@@ -58,11 +61,19 @@ def by_tangents(
             break
         wrong = _worst(claim, exact, bounds, found)
         if wrong is not None:
+            excused = pusher.kinks(direction, claim, bounds)
+            found.kinks += sum(int(k.sum()) for k in excused)
+            wrong = _worst(claim, exact, bounds, found, excused)
+        if wrong is not None:
             which, index = wrong
             value, bound = float(exact[which][index]), float(bounds[which][index])
             found.fault = pusher.broken(direction, wrong, value, bound)
             if found.fault is None:
                 _halve(pusher, direction, wrong, found)
+                if pusher.at_kink(found):
+                    found.wrong, found.trouble = None, "an entry lies at a kink"
+                else:
+                    _surround(pusher, claim, exact, found)
             break
         found.probes += 1
     found.seconds = time.perf_counter() - start
@@ -173,6 +184,44 @@ class Pusher:
         exact, bounds = self._part(direction, window)
         return float(exact[which][inside]), float(bounds[which][inside])
 
+    def kinks(self, direction: Floats, claim: list[Floats], bounds: list[Floats]) -> list[Floats]:
+        """Where the derivatives ahead and behind differ, and the claim lies between them."""
+        nothing = [np.zeros(b.shape, bool) for b in bounds]
+        reference, example = self.bench.reference, self.example
+        size = sum(a.size for a in example.inputs.values())
+        if size > CARRIED:
+            return nothing
+        if reference.forward is None:
+            return [
+                ~confirmed_along(self.bench, example, self.name, direction, k, c, b)
+                for k, (c, b) in enumerate(zip(claim, bounds, strict=True))
+            ]
+        ahead, behind = (
+            along(reference, example, self.name, sign * direction, self.bench.dtype)
+            for sign in (1, -1)
+        )
+        if ahead is None or behind is None:
+            return nothing
+        found = []
+        for (a, _), (b, _), c, bound in zip(ahead, behind, claim, bounds, strict=True):
+            low, high, value = np.minimum(a, -b), np.maximum(a, -b), np.reshape(c, a.shape)
+            between = (low - bound <= value) & (value <= high + bound)
+            found.append(np.asarray((high - low > 2 * bound) & between))
+        return found
+
+    def at_kink(self, found: Probed) -> bool:
+        """Whether the wrong entry's one-sided derivatives differ, and the claim lies between them."""
+        assert found.wrong is not None
+        which, index, place = found.wrong
+        weights = [np.zeros(o.shape) for o in self.point.outputs]
+        weights[which][index] = 1.0
+        if self.bench.reference.forward is None:
+            return not refuted(
+                self.bench, self.point, self.name, place, weights, found.claim, found.bound
+            )
+        local = near(self.bench, self.point, self.name, place, weights, found.oracle)
+        return local is not None and local.between(found.claim, found.bound)
+
     def _part(self, direction: Floats, window: slice) -> tuple[list[Floats], list[Floats]]:
         assert self.slicing is not None
         names = list(self.bench.reference.inputs)
@@ -203,14 +252,16 @@ class Pusher:
 
 
 def _worst(
-    claim: list[Floats], exact: list[Floats], bounds: list[Floats], found: Probed
-) -> tuple[int, tuple[int, ...]] | None:
+    claim: list[Floats], exact: list[Floats], bounds: list[Floats], found: Probed,
+    excused: list[Floats] | None = None,
+) -> tuple[int, tuple[int, ...]] | None:  # fmt: skip
     """The output and entry that is furthest beyond its bound; None where none is."""
     worst, place = 1.0, None
     for k, (c, e, b) in enumerate(zip(claim, exact, bounds, strict=True)):
         with np.errstate(all="ignore"):
             gap = np.abs(np.asarray(c, np.float64).reshape(e.shape) - e)
             ratio = np.where(gap == 0, 0.0, np.where(np.isnan(gap), np.inf, gap / b))
+            ratio = ratio if excused is None else np.where(excused[k], 0.0, ratio)
         if not ratio.size:
             continue
         found.zero |= bool((np.abs(e) > b).any())
@@ -252,3 +303,26 @@ def _halve(
     found.wrong = (which, index, place)
     found.claim = float(pusher.plain(unit)[which][index])
     found.oracle, found.bound = pusher.at(unit, which, index)
+
+
+def _surround(pusher: Pusher, claim: list[Floats], exact: list[Floats], found: Probed) -> None:
+    """Name the block around the wrong entry, of the input and of the result."""
+    assert found.wrong is not None
+    which, index, place = found.wrong
+    shape = pusher.example.inputs[pusher.name].shape
+    if max(int(np.prod(shape)), exact[which].size) > extent.ENTRIES:
+        return
+
+    def wrong(other: tuple[int, ...]) -> bool:
+        moved = np.zeros(shape, np.int8)
+        moved[other] = 1
+        value, bound = pusher.at(moved, which, index)
+        return not abs(float(pusher.plain(moved)[which][index]) - value) <= bound
+
+    block = extent.around(shape, place, wrong)
+    output = names_of(pusher.bench.rule.outputs, len(exact))[which]
+    off = extent.off(claim[which], exact[which])
+    found.extent = (
+        f"{extent.shown(pusher.name, block)} is the block of the input that is wrong there, and "
+        f"{extent.shown(output, off)} that of the result"
+    )

@@ -20,11 +20,13 @@ from gradcheck.checking.run import Tally, reason_of
 from gradcheck.errors import GradcheckError, MissingBackend, UsageError
 from gradcheck.layers import precision
 from gradcheck.layers.bench import BUDGET, Bench
+from gradcheck.layers.blocks import CHEAPEST, Blocks, at_sizes, blocks, untried
 from gradcheck.layers.exactly import exactly, point_of
 from gradcheck.layers.exercised import exercised, long_reduction, never, topped_up
 from gradcheck.layers.given import given
 from gradcheck.layers.judging import judge
 from gradcheck.layers.large import with_zeros
+from gradcheck.layers.notes import note, seconds
 from gradcheck.layers.probes import Probed, Prober
 from gradcheck.layers.pullback import can
 from gradcheck.layers.reference import Reference, as_reference
@@ -49,6 +51,7 @@ _LARGE = 2
 _CONFIRMING = ("autograd", "torch", "jax", "differences")
 # Differences run the forward for every entry: half of the examples, ten at least.
 _LAST_RESORT = 10
+_MEASURED = "; some entries were judged by the error that the oracle's own passes have"
 
 
 @dataclass
@@ -102,7 +105,7 @@ def verify_rule(
     for device in options.devices:
         for dtype in options.dtypes:
             _Session(rule, reference, options, dtype, device).fill(report)
-    _note(report, rule, options)
+    note(report, rule.name, options.oracles, options.required)
     report.seconds = time.perf_counter() - start
     return report
 
@@ -130,42 +133,6 @@ def _options(
     )
 
 
-def _note(report: Report, rule: Rule, options: Options) -> None:
-    """What was exercised and what never was, and which oracles are absent."""
-    done = [c for c in report.checks if c.exercised]
-    if done:
-        # Differences are asked about fewer examples; what the others had is what was tried.
-        most = max(done, key=lambda c: sum(c.exercised.values()))
-        shown = ", ".join(f"{name} {count}" for name, count in most.exercised.items())
-        left = f"; never: {', '.join(most.never)}" if most.never else ""
-        report.notes.append(f"exercised, {rule.name}: {shown}{left}")
-    report.notes.extend(_measures(report))
-    report.notes.extend(how_to_install(name) for name in missing(options.oracles))
-    for name in options.required:
-        if not any(c.oracle == name for c in report.checks):
-            report.problems.append(
-                f"the required oracle {name} has nothing to say about {rule.name}"
-            )
-
-
-def _measures(report: Report) -> list[str]:
-    """Accuracy and the power of probes, one line each."""
-    lines = []
-    for check in report.checks:
-        who = f"{check.input} by {check.oracle}, {check.dtype}"
-        if check.probes and check.detects is not None:
-            lines.append(
-                f"{who}: {check.probes} signed probes, seed {report.seed}; an error of "
-                f"{check.detects:.2g} in a single entry of the Jacobian would have been seen; "
-                f"{check.reason}"
-            )
-    seen = {(c.input, c.dtype): c.accuracy for c in report.checks if c.accuracy}
-    for (name, dtype), found in seen.items():
-        parts = ", ".join(f"{value:.2g} {unit}" for unit, value in found.items())
-        lines.append(f"accuracy of {name} in {dtype}: {parts}")
-    return lines
-
-
 @dataclass
 class _Session:
     """All checks of a rule in one dtype on one device, which share their examples."""
@@ -180,14 +147,17 @@ class _Session:
     strategy: Search | None = field(init=False, default=None)
     accuracy: dict[str, precision.Accuracy] = field(init=False, default_factory=dict)
     found: dict[str, tuple[Finding, Draw | None]] = field(init=False, default_factory=dict)
+    blocks: Blocks | None = field(init=False, default=None)
 
     def fill(self, report: Report) -> None:
         """Run every check and add it to the report."""
         oracles = self._oracles()
         skip = self._prepare()
         if not skip:
-            refuter = Refuter(self.bench, self.examples, self.strategy, self.options.seed)
+            seed, profile = self.options.seed, self.options.profile.name
+            refuter = Refuter(self.bench, self.examples, self.strategy, seed, profile)
         for name in self.rule.differentiable:
+            planned = []
             for oracle, why in oracles:
                 if oracle.name == "exact" and not self._runs_exactly(name):
                     continue
@@ -195,8 +165,14 @@ class _Session:
                 if skip or why:
                     check.verdict, check.reason = skip or (Verdict.SKIPPED, why)
                 else:
-                    self._run(check, name, oracle, refuter)
+                    planned.append((check, oracle))
                 report.checks.append(check)
+            # The first that is asked about large shapes should be one that has them cheaply.
+            for check, oracle in sorted(planned, key=_expense):
+                self._run(check, name, oracle, refuter)
+        if self.blocks is not None:
+            lines = [f"{self.rule.name}: {line}" for line in untried(self.blocks, self.examples)]
+            report.notes += [line for line in lines if line not in report.notes]
 
     def _oracles(self) -> list[tuple[Oracle, str]]:
         """Those to be asked, each with the reason where it cannot be."""
@@ -330,11 +306,42 @@ class _Session:
             elif self._compare(check, name, point, oracle, tally, refuter):
                 check.examples = number + 1
                 return
+        if self._beyond_blocks(check, name, oracle, tally, points, refuter):
+            return
         check.exercised = exercised(self.examples, points, self.dtype)
         check.never = never(self.rule, check.exercised)
         if name in self.accuracy:
             check.accuracy = self.accuracy[name].as_dict()
         conclude(tally, check)
+
+    def _beyond_blocks(
+        self, check: Check, name: str, oracle: Oracle, tally: Tally, points: list[Point],
+        refuter: Refuter,
+    ) -> bool:  # fmt: skip
+        """One axis of 1025 entries at a time; whether that ends the check.
+
+        What one oracle has found right there is not asked of the others.
+        """
+        if self.strategy is None or not can(oracle.framework) or oracle.name == "native":
+            return False
+        if self.blocks is None:
+            profile, seed = self.options.profile.name, self.options.seed
+            self.blocks = blocks(self.strategy, self.bench, oracle.framework, profile, seed)
+        if name in self.blocks.sound:
+            return False
+        for example in self.blocks.examples:
+            agreed = tally.agreed
+            try:
+                point = self.bench.at(example)
+                if point.trouble:
+                    tally.skipped[point.trouble] += 1
+                elif self._probe(check, name, point, oracle, tally, refuter):
+                    return True
+            except Exception as error:
+                raise at_sizes(error, example) from error
+            points += [point] if tally.agreed > agreed else []
+        self.blocks.sound.add(name)
+        return False
 
     def _exact(self, check: Check, name: str, refuter: Refuter) -> None:
         """On exact numbers: an identity, or a suspicion that only a comparison in floats confirms."""
@@ -421,6 +428,8 @@ class _Session:
             tally.weak += 1
         elif not found.trouble:
             self._agreed(check, tally, found)
+            if point.example not in self.bench.probed:  # which are cheap
+                check.reason = _took(found)
         return False
 
     def _agreed(self, check: Check, tally: Tally, found: Probed) -> None:
@@ -432,11 +441,6 @@ class _Session:
         tally.kinks += found.kinks
         check.probes += found.probes
         check.detects = max(check.detects or 0.0, found.detects)
-        check.reason = f"predicted {_seconds(found.predicted)}, took {_seconds(found.seconds)}"
-        if found.measured:
-            check.reason += (
-                "; some entries were judged by the error that the oracle's own passes have"
-            )
 
     def _probed(self, point: Point, name: str, oracle: Oracle, seconds: float) -> Probed:
         if self.rule.vjp is None:
@@ -444,8 +448,15 @@ class _Session:
         return Prober(self.bench, point, name, oracle, self.options.seed, seconds).run()
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+def _expense(planned: tuple[Check, Oracle]) -> int:
+    name = planned[1].name
+    return CHEAPEST.index(name) if name in CHEAPEST else len(CHEAPEST)
+
+
+def _took(found: Probed) -> str:
+    """How long probes took, and by what they judged."""
+    text = f"predicted {seconds(found.predicted)}, took {seconds(found.seconds)}"
+    return text + (_MEASURED if found.measured else "")
 
 
 def conclude(tally: Tally, check: Check) -> None:

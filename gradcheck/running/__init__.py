@@ -6,6 +6,7 @@ from gradcheck.running.dual import Dual, DualNamespace
 from gradcheck.running.error import ErrorNamespace
 from gradcheck.running.formats import FORMATS, Format, format_of
 from gradcheck.running.operations import ErrorOperations, rounded_input
+from gradcheck.running.shorter import shorter_format
 from gradcheck.running.truth import Truth, bounds, derivative
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "derivative",
     "format_of",
     "rounded_input",
+    "shorter_format",
 ]
