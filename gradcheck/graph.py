@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gradcheck.algebra.shapes import DOTS, axes_of, is_number
+from gradcheck.algebra.shapes import DOTS, is_number
 from gradcheck.algebra.terms import free_alphabet
 from gradcheck.errors import SpecError
 
@@ -279,8 +279,3 @@ def _pattern(chain: Chain, path: list[tuple[str, str]]) -> str:
         names.append(f"∂{result}/∂{source}")
     output = letters[first] + letters[path[-1][1]]
     return f"einsum('{','.join(groups)}->{output}', {', '.join(names)})"
-
-
-def all_axes(shapes: dict[str, Shape]) -> list[str]:
-    """The axes that occur in any of the shapes."""
-    return list(dict.fromkeys(a for shape in shapes.values() for a in axes_of(shape)))

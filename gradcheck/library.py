@@ -71,6 +71,8 @@ def load(name: str) -> Operation:
         UsageError: Suggesting the nearest names, where there is no such spec.
         SpecError: Where its file cannot be loaded.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"load takes the name of a spec, such as 'softmax', and {name!r} came")
     here = caller()
     folder = Path(here.file).parent if here and not here.file.startswith("<") else None
     if "::" in name or name.endswith(".py"):
@@ -325,31 +327,44 @@ def _execute(path: Path, name: str) -> ModuleType:
         data = path.read_bytes()
         setattr(module, SOURCE, hashlib.sha256(data).hexdigest())
         exec(compile(data, str(path), "exec", dont_inherit=True), vars(module))
-    except (SpecError, UsageError):
+    except (SpecError, UsageError) as error:
         del sys.modules[name]
-        raise
-    except Exception as error:
+        raise _placed(path, error) from None
+    except (Exception, SystemExit) as error:  # an exit's code would pass for a verdict
         del sys.modules[name]
         raise _load_error(path, error) from error
     return module
 
 
-def _load_error(path: Path, error: Exception) -> SpecError:
-    """What went wrong in a spec file, at the line of that file where it did."""
+def _placed(path: Path, error: SpecError | UsageError) -> SpecError:
+    """An error of gradcheck's own that a file raised, at the line of that file where it did."""
+    found = error if isinstance(error, SpecError) else SpecError(str(error))
+    return found.within(location=Location(str(path), _line_of(path, error)))
+
+
+def _line_of(path: Path, error: BaseException) -> int:
+    """The last line of a file that was running when it raised; the first where none was."""
     line = error.lineno or 1 if isinstance(error, SyntaxError) else 1
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(path):
             line = trace.tb_lineno
         trace = trace.tb_next
+    return line
+
+
+def _load_error(path: Path, error: BaseException) -> SpecError:
+    """What went wrong in a spec file, at the line of that file where it did."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     hint = ""
     if isinstance(error, NameError):
         hint = "import it, for example: from gradcheck import Spec, delta, einsum, ones, real, size"
+    if isinstance(error, SystemExit):
+        hint = 'put what ends the program under: if __name__ == "__main__":'
     return SpecError(
-        f"the file cannot be loaded: {type(error).__name__}: {text}",
+        f"the file cannot be loaded: {type(error).__name__}: {text}".removesuffix(": "),
         hint=hint,
-        location=Location(str(path), line),
+        location=Location(str(path), _line_of(path, error)),
     )
 
 

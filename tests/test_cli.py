@@ -458,3 +458,142 @@ def test_new_refuses_what_is_no_name(name: str, folder: Path) -> None:
     assert result.exit_code == 2
     assert "cannot name a spec" in result.stderr
     assert {path.name for path in folder.iterdir()} <= {"square.py", "softmax.py"}
+
+
+# ---------------------------------------------------------------------- commands
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("verfy", "there is no command 'verfy'; did you mean verify? there are derive, doctor"),
+        ("specs/softmax.py", "write gradcheck verify specs/softmax.py"),
+        ("my specs", 'write gradcheck verify "my specs"'),
+        ("softmax >> l2", 'write gradcheck verify "softmax >> l2"'),
+        ("", "there is no command ''; there are derive"),
+        ("--frob", "No such option"),
+    ],
+)
+def test_a_command_that_is_none_is_answered_with_one(word: str, hint: str) -> None:
+    result = gradcheck_(word)
+    assert result.exit_code == 2
+    assert hint in result.stderr
+
+
+def test_the_command_for_a_new_spec_can_be_pasted(folder: Path) -> None:  # noqa: ARG001
+    result = gradcheck_("new", "tangent", "--folder", "my specs")
+    assert 'verify it with: gradcheck verify "my specs/tangent.py"' in result.stdout
+
+
+def test_derive_says_where_a_proof_is_missing_and_exits_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unproved:
+        ok = False
+
+        def __str__(self) -> str:
+            return "a derivation"
+
+    monkeypatch.setattr("gradcheck.derivation.derive", lambda *_: Unproved())
+    result = gradcheck_("derive", "softmax")
+    assert result.exit_code == 3
+    assert "not every step is proved" in result.stderr
+    assert "ended the program" not in result.stderr
+
+
+def test_a_file_of_the_configuration_is_named_as_one_would_type_it(folder: Path) -> None:
+    (folder / "specs").mkdir()
+    (folder / "specs" / "right.py").write_text(RIGHT, encoding="utf-8")
+    (folder / "specs" / "slip.py").write_text("1 / 0", encoding="utf-8")
+    (folder / "pyproject.toml").write_text('[tool.gradcheck]\nspecs = "specs"\n', encoding="utf-8")
+    result = gradcheck_("verify", *CHEAP)
+    assert result.exit_code == 3, result.output
+    assert "could not be loaded: specs/slip.py:1: ZeroDivisionError" in result.stdout
+    assert str(folder) not in result.stdout
+
+
+# ---------------------------------------------------------------------- files that spoil a run
+
+EXITS = "import sys\n" + RIGHT + "\nsys.exit(0)\n"
+EXITS_LATER = RIGHT.replace("    return x * x", "    raise SystemExit(0)")
+
+
+def test_a_spec_file_that_ends_the_program_never_passes(folder: Path) -> None:
+    (folder / "exits.py").write_text(EXITS, encoding="utf-8")
+    result = gradcheck_("verify", "exits.py", *CHEAP)
+    assert result.exit_code == 2, result.output
+    assert "exits.py:13: the file cannot be loaded: SystemExit: 0" in result.stderr
+    (folder / "specs").mkdir()
+    (folder / "specs" / "exits.py").write_text(EXITS, encoding="utf-8")
+    (folder / "specs" / "right.py").write_text(RIGHT, encoding="utf-8")
+    result = gradcheck_("verify", "specs", *CHEAP)
+    assert result.exit_code == 3, result.output
+    assert "1 agrees" in result.stdout
+    assert "1 target could not be loaded" in result.stdout
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_forward_that_ends_the_program_never_passes(folder: Path, jobs: str) -> None:
+    (folder / "later.py").write_text(EXITS_LATER, encoding="utf-8")
+    result = gradcheck_("verify", "later.py", *CHEAP, "-j", jobs)
+    assert result.exit_code in (1, 2, 3), result.output
+    assert "SystemExit" in result.output
+    assert "agrees" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("2 * einsum", "2.5 * einsum", "own.py:9: a coefficient is the rounded number 2.5"),
+        (
+            'real("m n")',
+            "real(3)",
+            "own.py:8: a shape is a string of axes such as 'm n', but 3 came",
+        ),
+        ('real("m n")', 'real("m", "n")', "own.py:8: real('m', lo='n', hi=None): 'n' is no number"),
+        (
+            "square =",
+            'from gradcheck import load\nload("sofmax")\nsquare =',
+            "own.py:8: there is no spec",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_wherever_it_is_noticed(
+    folder: Path, old: str, new: str, message: str
+) -> None:
+    (folder / "own.py").write_text(RIGHT.replace(old, new), encoding="utf-8")
+    result = gradcheck_("verify", "own.py", *CHEAP)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_name_that_one_file_misspells_leaves_the_others_verified(folder: Path) -> None:
+    (folder / "specs").mkdir()
+    text = RIGHT + '\nfrom gradcheck import load\nchain = load("sofmax") >> square\n'
+    (folder / "specs" / "misspelt.py").write_text(text, encoding="utf-8")
+    (folder / "specs" / "right.py").write_text(RIGHT, encoding="utf-8")
+    result = gradcheck_("verify", "specs", *CHEAP)
+    assert result.exit_code == 3, result.output
+    assert "1 agrees" in result.stdout
+    assert "did you mean softmax" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("flag", ["--output", "--report"])
+def test_a_report_that_cannot_be_written_is_told_before_the_run(folder: Path, flag: str) -> None:
+    (folder / "right.py").write_text(RIGHT, encoding="utf-8")
+    result = gradcheck_("verify", "right.py", *CHEAP, flag, "no/such/report.json")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "there is no folder" in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--output", "--report"])
+def test_a_folder_that_is_read_only_is_told_before_the_run(
+    folder: Path, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "right.py").write_text(RIGHT, encoding="utf-8")
+    (folder / "shut").mkdir()
+    shut = (folder / "shut").resolve()
+    monkeypatch.setattr("gradcheck.reports.formats.os.access", lambda place, _: Path(place) != shut)
+    result = gradcheck_("verify", "right.py", *CHEAP, flag, "shut/report.json")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "the folder shut is read-only for you; name another" in result.stderr

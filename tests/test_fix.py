@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from gradcheck import Spec, delta, einsum, real, verify
 from gradcheck.cli import main
 from gradcheck.diagnosis import fixing
 from gradcheck.diagnosis.source import Source, Unwritable, applied, changes
 from gradcheck.library import resolve
+from gradcheck.reports.naming import shell_word
 
 ROOT = Path(__file__).parent.parent
 HEAD = "from gradcheck import Spec, delta, einsum, ones, real, size\n\n"
@@ -231,3 +233,129 @@ def test_a_term_of_another_file_is_not_found_here(tmp_path):
 def _claim_of(path):
     operation = resolve([str(path)])[0].operation
     return operation, operation.claims()[0]
+
+
+# ---------------------------------------------------------------------- files as they are found
+
+
+WRONG_SQUARE = SQUARES.format(claim='3 * einsum("p,p,pq->pq", "x", "y", delta)')
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("mark", [b"", MARK])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_the_mark_of_a_file_and_its_line_ends_stay(tmp_path, mark, ending):
+    text = (HEAD + WRONG_SQUARE).replace("\n", ending)
+    (tmp_path / "slips.py").write_bytes(mark + text.encode())
+    result = fixed(tmp_path, "--yes")
+    assert result.exit_code == 0, result.output
+    after = (tmp_path / "slips.py").read_bytes()
+    assert after.startswith(mark + b"from gradcheck")
+    edited = after.removeprefix(mark).decode()
+    changed = [
+        (a, b) for a, b in zip(text.split(ending), edited.split(ending), strict=True) if a != b
+    ]
+    assert len(changed) == 1
+    assert edited.count("\r") == text.count("\r")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (("# -*- coding: latin-1 -*-\n# größe\n" + HEAD + WRONG_SQUARE).encode("latin-1"), "UTF-8"),
+        ((HEAD + WRONG_SQUARE).replace("\n", "\r").encode(), "a carriage return alone"),
+    ],
+)
+def test_a_text_that_cannot_be_edited_is_left_with_the_reason(tmp_path, data, why):
+    (tmp_path / "slips.py").write_bytes(data)
+    result = fixed(tmp_path, "--yes")
+    assert result.exit_code == 1, result.output
+    assert "Not written: square, x: " in result.output
+    assert why in result.output
+    assert "the edit is  3 " in result.output
+    assert (tmp_path / "slips.py").read_bytes() == data
+
+
+def test_a_file_that_may_not_be_written_is_left_with_the_reason(tmp_path, monkeypatch):
+    path = write(tmp_path, WRONG_SQUARE)
+    before = path.read_bytes()
+    monkeypatch.setattr("gradcheck.cli.fix.os.access", lambda file, _: Path(file) != path)
+    result = fixed(tmp_path, "--yes")
+    assert result.exit_code == 1, result.output
+    assert f"{path} is left as it is: it cannot be written: Permission denied" in result.output
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_file_whole(tmp_path, monkeypatch):
+    path = write(tmp_path, WRONG_SQUARE)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gradcheck.reports.formats.replace_file", full)
+    result = fixed(tmp_path, "--yes")
+    assert result.exit_code == 1, result.output
+    assert "it cannot be written: No space left on device" in result.output
+    assert path.read_bytes() == before
+
+
+def test_a_question_that_nobody_answers_writes_nothing_and_keeps_the_report(tmp_path):
+    path = write(tmp_path, WRONG_SQUARE)
+    before = path.read_bytes()
+    result = fixed(tmp_path, "--report", str(tmp_path / "report.json"), given="")
+    assert result.exit_code == 1, result.output
+    assert "nothing is written without an answer; --yes writes without asking" in result.output
+    assert path.read_bytes() == before
+    assert '"refuted"' in (tmp_path / "report.json").read_text(encoding="utf-8")
+
+
+def test_the_report_that_is_kept_is_that_of_the_mended_file(tmp_path):
+    write(tmp_path, WRONG_SQUARE)
+    result = fixed(tmp_path, "--yes", "--report", str(tmp_path / "report.json"))
+    assert result.exit_code == 0, result.output
+    assert '"refuted"' not in (tmp_path / "report.json").read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------------- the command that is printed
+
+
+def test_the_command_is_one_that_a_shell_understands(tmp_path, monkeypatch):
+    folder = tmp_path / "my specs"
+    folder.mkdir()
+    write(folder, WRONG_SQUARE)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["verify", "my specs", "--oracle", "symbolic", "--no-cache"])
+    command = '`gradcheck verify "my specs/slips.py::square" --fix` writes it'
+    assert command in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        ("", ""),
+        ("specs/größe.py::größe", "specs/größe.py::größe"),
+        ("a b.py::c", '"a b.py::c"'),
+        ("softmax >> l2", '"softmax >> l2"'),
+        ('l2("w1")', "'l2(\"w1\")'"),
+        ("$HOME/a.py::b", "'$HOME/a.py::b'"),
+    ],
+)
+def test_a_target_is_one_word_for_a_shell(target, word):
+    assert shell_word(target) == word
+
+
+def test_a_spec_that_lives_in_memory_is_promised_no_command():
+    def forward(xp, x):  # noqa: ARG001
+        return x * x
+
+    wrong = Spec(
+        forward,
+        inputs={"x": real("n")},
+        output={"y": "n"},
+        jacobian={"x": 3 * einsum("p,pq->pq", "x", delta)},
+        name="square",
+    )
+    text = str(verify(wrong, oracles=["symbolic"]))
+    assert "With this edit it is proved." in text
+    assert "--fix" not in text

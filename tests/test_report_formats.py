@@ -23,6 +23,7 @@ from gradcheck.reports.formats import FORMATS, format_of, write
 from gradcheck.reports.gaps import Gap
 from gradcheck.reports.matrix import matrix
 from gradcheck.reports.model import Check, Report, Verdict
+from gradcheck.reports.places import Places
 from gradcheck.reports.sarif import _artifact
 
 SPECS = """
@@ -397,3 +398,25 @@ def test_a_required_check_of_a_claim_that_others_cover_is_no_claim_uncovered():
     assert found["Not covered: absent, z"] == ("not-covered", "missing: nothing is claimed")
     assert found["Required, but absent: no oracle can run on cuda:0"][0] == "incomplete"
     assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "encoding"),
+    [
+        ("", "utf-8"),
+        ("\f# a form feed ends no line\n# nor does a \u2028 in a comment\n", "utf-8"),
+        ("", "utf-8-sig"),
+        ("# -*- coding: latin-1 -*-\n# größe\n", "latin-1"),
+    ],
+)
+def test_a_line_is_counted_as_python_counts_it(tmp_path, before, encoding):
+    path = tmp_path / "own.py"
+    path.write_bytes(f"{before}square = 1\nother = 2\n".encode(encoding))
+    place = Places().of(check(address=f"{path}::other", verdict=Verdict.MISSING))
+    assert place.line == before.count("\n") + 2
+
+
+def test_a_file_of_unknown_encoding_is_marked_at_its_first_line(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_bytes(b"# -*- coding: klingon -*-\n\nsquare = 1\n")
+    assert Places().of(check(address=f"{path}::square", verdict=Verdict.MISSING)).line == 1

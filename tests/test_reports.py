@@ -374,6 +374,12 @@ def test_a_narrow_terminal_keeps_claim_oracle_and_verdict(width: int) -> None:
     assert '    print(softmax.dense("z")(z=z)[0, 1, 0, 0])' in code
 
 
+def test_a_single_example_is_one_example() -> None:
+    for count, words in ((1, "1 example"), (2, "2 examples")):
+        text = printed(Report([check(examples=count)]), width=30, force_terminal=True)
+        assert f"{words}," in re.sub(r"\x1b\[[0-9;]*m|\s+", " ", text) + ","
+
+
 def test_brackets_are_text_and_no_markup() -> None:
     report = Report([check("error", claim="[bold]a[/bold]", reason="a[0] [red]")])
     text = printed(report, width=200, force_terminal=True, color_system=None)

@@ -118,3 +118,28 @@ def test_without_watchfiles_it_says_what_to_install(monkeypatch):
 
 def test_it_needs_a_target():
     assert CliRunner().invoke(main, ["watch"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "environment", "table", "kept"),
+    [
+        ((), {}, "", ".gradcheck_cache"),
+        (("--no-cache",), {}, "", None),
+        ((), {"GRADCHECK_CACHE": "0"}, "", None),
+        ((), {}, "[tool.gradcheck]\ncache = false\n", None),
+        ((), {}, '[tool.gradcheck]\ncache = "elsewhere"\n', "elsewhere"),
+    ],
+)
+def test_results_are_kept_where_verify_keeps_them(
+    project, monkeypatch, args, environment, table, kept
+):
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("GRADCHECK_CACHE", raising=False)
+    (project / "pyproject.toml").write_text(table, encoding="utf-8")
+    asked = []
+    module = sys.modules["gradcheck.cli.watch"]  # the package's attribute is the command
+    monkeypatch.setattr(module, "_changes", lambda _: iter([None]))
+    monkeypatch.setattr(module, "_once", lambda *given: asked.append(given[2]))
+    done = CliRunner().invoke(main, ["watch", "specs", *args], env=environment)
+    assert done.exit_code == 0, done.output
+    assert [a["cache"] for a in asked] == [kept and project / kept]

@@ -10,9 +10,23 @@ from pathlib import Path
 
 from gradcheck.errors import Location
 
-# With the separator: a folder called gradcheck_rules beside the package is a user's.
-_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
-_SPECS = str(Path(_PACKAGE) / "_specs") + os.sep
+
+def _package() -> tuple[str, ...]:
+    """The package's folder as frames spell it, and as it lies, where a link leads to it.
+
+    With the separator: a folder called gradcheck_rules beside the package is a user's.
+    """
+    imported = __file__.removesuffix(f"algebra{os.sep}source.py")
+    return tuple(dict.fromkeys((imported, str(Path(__file__).resolve().parents[1]) + os.sep)))
+
+
+_PACKAGE = _package()
+_SPECS = tuple(f"{folder}_specs{os.sep}" for folder in _PACKAGE)
+
+
+def internal(file: str) -> bool:
+    """Whether a frame's file is one of the package; bundled specs are not."""
+    return file.startswith(_PACKAGE) and not file.startswith(_SPECS)
 
 
 def caller() -> Location | None:
@@ -20,7 +34,7 @@ def caller() -> Location | None:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) or file.startswith(_SPECS):
+        if not internal(file):
             return Location(file, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -18,7 +18,9 @@ from gradcheck.cli.new import new
 from gradcheck.cli.show import list_, show
 from gradcheck.cli.verify import verify
 from gradcheck.cli.watch import watch
+from gradcheck.configuration import unknown
 from gradcheck.errors import GradcheckError
+from gradcheck.reports.naming import shell_word
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -26,6 +28,17 @@ EXIT_INTERRUPTED = 130
 
 class _Group(click.Group):
     """Errors made to be read are printed without a traceback; Ctrl-C exits as shells expect."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was meant, or an error that names the nearest."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            if name and not name.isidentifier():  # a file, a folder or a chain without its command
+                ctx.fail(f"{name!r} is no command; write gradcheck verify {shell_word(name)}")
+            ctx.fail(unknown("command", name, self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -36,6 +49,13 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted; nothing was checked", err=True)
             ctx.exit(EXIT_INTERRUPTED)
+        except SystemExit as error:  # no command raises it: its code would pass for a verdict
+            click.echo(
+                f"error: the code of a spec ended the program (SystemExit: {error.code}), and nothing was "
+                "verified; let it raise an error instead",
+                err=True,
+            )
+            ctx.exit(EXIT_USAGE)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

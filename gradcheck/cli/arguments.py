@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gradcheck.configuration import unknown
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from gradcheck.configuration import Configuration
+
+_CACHE_FOLDER = ".gradcheck_cache"
 
 
 class OneOf(click.ParamType[str]):
@@ -32,14 +38,23 @@ class OneOf(click.ParamType[str]):
         return word
 
 
-def unknown(what: str, word: str, words: Sequence[str]) -> str:
-    """What to say of a word that is not known."""
-    near = difflib.get_close_matches(word, words, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    return f"there is no {what} {word!r}; {guess}there are {', '.join(words)}"
-
-
 def listed(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
     """A list that is comma-separated, repeated, or both; each word once."""
     words = (word.strip() for value in values for word in value.split(","))
     return tuple(dict.fromkeys(word for word in words if word))
+
+
+cache_option = click.option(
+    "--cache/--no-cache",
+    default=None,
+    envvar="GRADCHECK_CACHE",
+    help="Keep what supports a claim in .gradcheck_cache and find it again while nothing that it depends on "
+    "has changed.  [default: cache]",
+)
+
+
+def cache_folder(wanted: bool | None, known: Configuration) -> Path | None:
+    """The folder in which results are kept, if they are: as asked for, or as the configuration has it."""
+    if wanted is False or (wanted is None and known.cache is False):
+        return None
+    return known.folder / (known.cache if isinstance(known.cache, str) else _CACHE_FOLDER)

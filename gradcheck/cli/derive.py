@@ -25,7 +25,8 @@ EXIT_UNPROVED = 3
     default="text",
     help="text for a terminal, a whole latex document, or markdown with formulas.",
 )
-def derive(target: str, wrt: tuple[str, ...], style: str) -> None:
+@click.pass_context
+def derive(ctx: click.Context, target: str, wrt: tuple[str, ...], style: str) -> None:
     """Print how a gradient follows from the specs' own derivatives.
 
     TARGET is a spec or a chain. Every step is proved equal to the one before, and the last line to be
@@ -40,4 +41,4 @@ def derive(target: str, wrt: tuple[str, ...], style: str) -> None:
         click.echo(derivation.latex() if style == "latex" else derivation.markdown())
     if not derivation.ok:
         click.echo("not every step is proved; see the section Proof", err=True)
-        raise SystemExit(EXIT_UNPROVED)
+        ctx.exit(EXIT_UNPROVED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -32,8 +34,13 @@ def fix(report: Report, targets: Sequence[Target], *, yes: bool, err: bool = Fal
     found, by_hand = fixes(_refuted(report, targets))
     for line in by_hand:
         click.echo(f"\nNot written: {line}", err=err)
-    written = [_offer(one, yes=yes, err=err) for one in found]
-    return any(written)
+    written = False
+    try:
+        for one in found:
+            written |= _offer(one, yes=yes, err=err)
+    except click.Abort:  # Ctrl-C, or nobody is there to answer
+        click.echo("\nnothing is written without an answer; --yes writes without asking", err=err)
+    return written
 
 
 def _refuted(report: Report, targets: Sequence[Target]) -> Iterator[tuple[Operation, Claim]]:
@@ -64,17 +71,21 @@ def _offer(one: Fix, *, yes: bool, err: bool = False) -> bool:
 
 def _write(one: Fix, *, err: bool) -> bool:
     """The edited file, which is put back as it was unless each claim in it is then proved."""
-    before = one.file.read_bytes()
-    if before.decode("utf-8") != one.text:
+    from gradcheck.reports.formats import replace_file
+
+    if one.file.read_bytes() != one.before:
         click.echo(f"{one.file} has changed in the meantime and is left as it is", err=err)
         return False
-    one.file.write_bytes(one.edited.encode("utf-8"))
-    if why := _unproved(one):
-        one.file.write_bytes(before)
-        click.echo(f"{one.file} is left as it is: {why}", err=err)
-        return False
-    click.echo(f"wrote {one.file}", err=err)
-    return True
+    try:
+        if not os.access(one.file, os.W_OK):  # its folder may well let it be replaced
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        replace_file(one.file, one.after)
+        if why := _unproved(one):
+            replace_file(one.file, one.before)
+    except OSError as error:
+        why = f"it cannot be written: {error.strerror}"
+    click.echo(f"{one.file} is left as it is: {why}" if why else f"wrote {one.file}", err=err)
+    return not why
 
 
 def _unproved(one: Fix) -> str:

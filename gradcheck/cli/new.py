@@ -70,4 +70,6 @@ def new(name: str, folder: Path) -> None:
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
         raise UsageError(message) from None
-    click.echo(f"wrote {path}\nverify it with: gradcheck verify {path}")
+    from gradcheck.reports.naming import shell_word
+
+    click.echo(f"wrote {path}\nverify it with: gradcheck verify {shell_word(str(path))}")

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcheck.cli.arguments import OneOf, listed
+from gradcheck.cli.arguments import OneOf, cache_folder, cache_option, listed
 from gradcheck.configuration import VERDICTS, Configuration, nearest, read, spec_files
 from gradcheck.errors import UsageError
 from gradcheck.reports.cleaning import utf8
 from gradcheck.reports.formats import FORMATS, check_path, format_of, write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gradcheck.reports import Report
 
 PROFILES = ("quick", "standard", "thorough")
@@ -27,7 +29,6 @@ DEFAULTS: dict[str, Any] = {
     "jobs": 1,
     "time_limit": 300.0,
 }
-CACHE_FOLDER = ".gradcheck_cache"
 
 
 @click.command(short_help="Verify specs and chains.")
@@ -115,13 +116,7 @@ CACHE_FOLDER = ".gradcheck_cache"
     metavar="SECONDS",
     help="For one check; one that takes longer is an error and the rest goes on.  [default: 300]",
 )
-@click.option(
-    "--cache/--no-cache",
-    default=None,
-    envvar="GRADCHECK_CACHE",
-    help="Keep what supports a claim in .gradcheck_cache and find it again while nothing that it depends on "
-    "has changed.  [default: cache]",
-)
+@cache_option
 @click.option(
     "--output",
     metavar="FILE",
@@ -182,13 +177,15 @@ def verify(
 
     known = read(config) if config else nearest(Path.cwd())
     files = _files(report_files, known)
+    if output is not None:
+        check_path(output)
     named = _targets(targets, known)
     verified = functools.partial(
         run,
         named,
         wrt=wrt or None,
         data=data,
-        cache=_cache(cache, known),
+        cache=cache_folder(cache, known),
         gaps=known.gaps,
         complete=not targets and known.specs is not None,
         progress=functools.partial(progress, console=Console(stderr=True)),
@@ -196,17 +193,22 @@ def verify(
     )
     report = verified()
     try:
+        _write(report, files)  # before the question, which somebody may leave unanswered
         asked = mend and not report.ok
         if asked and _mended(report, named, form, yes=yes):
             report, asked = verified(), False
-        for path in files:
-            write(report, path)
+            _write(report, files)
         if not asked or output is not None or form not in (None, "text"):
             _deliver(report, form, output)  # else it was shown before the question was asked
     except UsageError:  # a full disk: what was found is not lost with it
         click.echo(report)
         raise
     ctx.exit(report.exit_code)
+
+
+def _write(report: Report, files: Iterable[Path]) -> None:
+    for path in files:
+        write(report, path)
 
 
 def _mended(report: Report, named: list[str] | None, form: str | None, *, yes: bool) -> bool:
@@ -226,7 +228,11 @@ def _targets(texts: tuple[str, ...], known: Configuration) -> list[str] | None:
     """What the command line names, or else the configuration; None for all that are bundled."""
     if texts or known.specs is None:
         return list(texts) or None
-    return [str(path) for path in spec_files(known.specs, known.folder)]
+    here = Path.cwd()
+    return [
+        str(path.relative_to(here) if path.is_relative_to(here) else path)
+        for path in spec_files(known.specs, known.folder)
+    ]
 
 
 def _files(named: tuple[Path, ...], known: Configuration) -> list[Path]:
@@ -235,13 +241,6 @@ def _files(named: tuple[Path, ...], known: Configuration) -> list[Path]:
     for path in files:
         check_path(path)
     return files
-
-
-def _cache(wanted: bool | None, known: Configuration) -> Path | None:
-    """The folder in which results are kept, if they are."""
-    if wanted is False or (wanted is None and known.cache is False):
-        return None
-    return known.folder / (known.cache if isinstance(known.cache, str) else CACHE_FOLDER)
 
 
 def _settled(options: dict[str, Any], known: Configuration) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradcheck.cli.arguments import OneOf, listed
-from gradcheck.cli.verify import CACHE_FOLDER, PROFILES
+from gradcheck.cli.arguments import OneOf, cache_folder, cache_option, listed
+from gradcheck.cli.verify import PROFILES
+from gradcheck.configuration import nearest
 from gradcheck.errors import GradcheckError, UsageError
 
 if TYPE_CHECKING:
@@ -44,9 +45,13 @@ _POLL = 200  # milliseconds
     help="How many inputs are searched.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the search.")
-def watch(targets: tuple[str, ...], oracles: tuple[str, ...], **options: Any) -> None:
+@cache_option
+def watch(
+    targets: tuple[str, ...], oracles: tuple[str, ...], cache: bool | None, **options: Any
+) -> None:
     """Verify the targets, and again what a saved file concerns, until Ctrl-C."""
-    settings = {**options, "oracles": oracles or None}
+    kept = cache_folder(cache, nearest(Path.cwd()))
+    settings = {**options, "oracles": oracles or None, "cache": kept}
     click.echo("watching; Ctrl-C ends")
     try:
         for changed in _changes(targets):
@@ -73,7 +78,7 @@ def _once(targets: Sequence[str], changed: set[Path] | None, settings: dict[str,
         found = resolve(targets, broken)
         todo = found if changed is None else concerned(found, changed)
         if todo:
-            render(verify(todo, cache=CACHE_FOLDER, **settings), Console())
+            render(verify(todo, **settings), Console())
         elif not broken:
             click.echo("nothing that is verified depends on it")
     except GradcheckError as error:  # a file half-written; the next save will do

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck.reports import numbers
 from gradcheck.reports.model import short
+from gradcheck.reports.naming import shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -97,7 +98,8 @@ def _edit(edit: Mapping[str, Any], check: Check) -> Iterator[str]:
     for old, new in zip_longest(before, after, fillvalue=""):
         yield f"{old or 'nothing'} → {new or 'nothing'}"
     if edit["proved"]:
-        target = f"{short(check.address)} " if "::" in check.address else ""
-        yield f"With this edit it is proved; `gradcheck verify {target}--fix` writes it."
+        target = shell_word(short(check.address))  # what lives only in memory has none
+        command = f"; `gradcheck verify {target} --fix` writes it" if target else ""
+        yield f"With this edit it is proved{command}."
     else:
         yield "With this edit it agrees wherever it was tried, which is not a proof."

@@ -85,7 +85,7 @@ def check_path(path: Path) -> None:
     """Whether a report can be written there, to be asked before a long run.
 
     Raises:
-        UsageError: Where its folder does not exist, or it is a folder itself.
+        UsageError: Where its folder does not exist or may not be written in, or it is a folder itself.
     """
     if not path.parent.is_dir():
         raise UsageError(
@@ -93,6 +93,11 @@ def check_path(path: Path) -> None:
         )
     if path.is_dir():
         raise UsageError(f"{path} cannot be written: it is a folder; name a file in it")
+    # A file is replaced whole, for which its folder counts; what is no file is written into.
+    device = path.exists() and not path.is_file()
+    if not os.access(path if device else path.resolve().parent, os.W_OK):
+        place = "it" if device else f"the folder {path.parent}"
+        raise UsageError(f"{path} cannot be written: {place} is read-only for you; name another")
 
 
 def write(report: Report, path: Path, form: str | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,3 +34,10 @@ def load_error(check: Check) -> tuple[str, str]:
     """Which file or chain could not be loaded, with the line where that is known, and why."""
     where, _, why = check.reason.replace("the file cannot be loaded: ", "", 1).partition(": ")
     return (where, why) if where.startswith(check.claim) else (check.claim, check.reason)
+
+
+def shell_word(target: str) -> str:
+    """A target as a shell takes it for one word: quoted where its path holds blanks, or it is a chain."""
+    if not target or re.fullmatch(r"[\w@%+=:,./\\-]+", target):
+        return target
+    return shlex.quote(target) if set(target) & set('"$`\\!') else f'"{target}"'

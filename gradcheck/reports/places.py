@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,8 +65,9 @@ def _assigned(path: Path) -> dict[str, int] | None:
     try:
         if not path.is_file():
             return None
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):  # it may not be read, or is no text
+        with tokenize.open(path) as file:  # its encoding and its line ends as Python takes them
+            lines = list(file)
+    except (OSError, ValueError, SyntaxError):  # it may not be read, or is no text
         return {}
     found: dict[str, int] = {}
     for number, line in enumerate(lines, 1):

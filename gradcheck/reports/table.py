@@ -144,6 +144,6 @@ def _listed(check: Check, cells: dict[str, str]) -> Text:
         (cells["verdict"], STYLES[check.verdict]),
         (f" {claim}", "bold"),
         f" by {where}" if where else "",
-        f", {cells['examples']} examples" if check.examples else "",
+        f", {check.examples} example{'s' * (check.examples != 1)}" if check.examples else "",
         f", worst/bound {cells['worst/bound']}" if check.worst is not None else "",
     )
