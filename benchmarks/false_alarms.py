@@ -1,6 +1,7 @@
 """Does it ever blame a right rule? Seeded checks of right ones, each of which must not be refuted.
 
     python benchmarks/false_alarms.py --checks 10000 --seed 0 -j 2 [--tensorflow] [--only softmax,gelu]
+    python benchmarks/false_alarms.py --device cuda --json benchmarks/results/false_alarms_gpu.json
 
 The rules are those of the bundled specs and of the gallery, each proved for all shapes elsewhere. Each
 goes two ways: its claim through `verify`, and its compiled vjp, as an opaque function, through
@@ -78,16 +79,25 @@ LANES = (
     Lane("vjp", "jax", ("autograd", "jax"), ("float64", "float32", "float16", "bfloat16")),
 )
 TENSORFLOW = Lane("verify", "", ("tensorflow",), ("float64", "float32"))
+# What a GPU runs; autograd and NumPy stay on the host.
+ON_GPU = (
+    Lane("verify", "", ("torch",), ("float64", "float32")),
+    Lane("verify", "", ("native",), ("float64", "float32")),
+    Lane("verify", "", ("jax",), ("float64", "float32")),
+    Lane("vjp", "torch", ("torch",), ("float64", "float32", "float16", "bfloat16")),
+    Lane("vjp", "jax", ("jax",), ("float64", "float32", "float16", "bfloat16")),
+)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One rule, one way, one seed."""
+    """One rule, one way, one seed, on one device."""
 
     file: str
     name: str
     lane: Lane
     seed: int
+    device: str = "cpu"
 
 
 @dataclass
@@ -135,16 +145,19 @@ class Tally:
         return sum(n for (*_, v), n in self.verdicts.items() if v == verdict)
 
 
-def jobs(first_seed: int, only: tuple[str, ...], *, tensorflow: bool) -> Iterator[Job]:
+def jobs(
+    first_seed: int, only: tuple[str, ...], *, tensorflow: bool, device: str = "cpu"
+) -> Iterator[Job]:
     """Every rule every way, in a mixed order, seed after seed: any part of it is a fair sample."""
     from gradcheck.library import resolve
 
     files = [f for folder in FOLDERS for f in sorted((ROOT / folder).glob("*.py"))]
     rules = [(str(f), t.operation.name) for f in files for t in resolve([str(f)])]
     rules = [r for r in dict.fromkeys(rules) if not only or r[1] in only]
-    lanes = (*LANES, TENSORFLOW) if tensorflow else LANES
+    lanes = LANES if device == "cpu" else ON_GPU
+    lanes = (*lanes, TENSORFLOW) if tensorflow else lanes
     for seed in itertools.count(first_seed):
-        batch = [Job(file, name, lane, seed) for (file, name) in rules for lane in lanes]
+        batch = [Job(file, name, lane, seed, device) for (file, name) in rules for lane in lanes]
         random.Random(seed).shuffle(batch)
         yield from batch
 
@@ -176,6 +189,7 @@ def report_of(job: Job) -> Report:
     operation, lane = operation_of(job.file, job.name), job.lane
     options: dict[str, Any] = {
         "oracles": lane.oracles, "dtypes": lane.dtypes, "profile": "quick", "seed": job.seed,
+        "devices": [job.device],
     }  # fmt: skip
     if lane.way == "verify":
         return verify(operation, **options)
@@ -237,7 +251,9 @@ def as_dict(tally: Tally, options: argparse.Namespace, seconds: float) -> dict[s
         for (way, oracle, dtype, verdict), n in sorted(tally.verdicts.items())
     ]
     return {
-        "command": f"python benchmarks/false_alarms.py --checks {options.checks} --seed {options.seed}",
+        "command": f"python benchmarks/false_alarms.py --checks {options.checks} --seed {options.seed}"
+        + (f" --device {options.device}" if options.device != "cpu" else ""),
+        "device": named(options.device),
         "python": platform.python_version(),
         "checks": tally.checks,
         "examples": tally.examples,
@@ -252,6 +268,15 @@ def as_dict(tally: Tally, options: argparse.Namespace, seconds: float) -> dict[s
         "not_made": dict(tally.skipped.most_common()),
         "alarms": tally.alarms,
     }
+
+
+def named(device: str) -> str:
+    """What the device is called; empty where torch finds none."""
+    import torch
+
+    if device == "cpu":
+        return platform.machine()
+    return torch.cuda.get_device_name(device) if torch.cuda.is_available() else ""
 
 
 def table(tally: Tally) -> Table:
@@ -279,9 +304,13 @@ def main() -> int:
     parser.add_argument("-j", type=int, default=1, help="how many processes")
     parser.add_argument("--only", default="", help="names of specs, comma-separated")
     parser.add_argument("--tensorflow", action="store_true", help="ask TensorFlow as well")
+    parser.add_argument("--device", default="cpu", help="where frameworks compute, such as cuda")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures are kept")
     options = parser.parse_args()
     only = tuple(n for n in options.only.split(",") if n)
+    if not (known := named(options.device)):
+        parser.error(f"--device {options.device}: torch has no such device here")
+    print(known, file=sys.stderr)
     start = saved = time.perf_counter()
 
     def save(tally: Tally) -> None:
@@ -298,7 +327,7 @@ def main() -> int:
             alarms = tally.total("refuted") + tally.total("error")
             print(f"{tally.checks} checks, {alarms} alarms, {saved - start:.0f} s", file=sys.stderr)
 
-    wanted = jobs(options.seed, only, tensorflow=options.tensorflow)
+    wanted = jobs(options.seed, only, tensorflow=options.tensorflow, device=options.device)
     tally = measure(wanted, options.checks, options.j, seen)
     save(tally)
     console = Console()

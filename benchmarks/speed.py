@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py            all of it, kept in benchmarks/results/speed.json
     python benchmarks/speed.py --quick    small sizes and few rounds; kept only with --output
+    python benchmarks/speed.py --device cuda    (a) and (b) on a GPU, kept in speed_gpu.json
 
 Everything that is compared runs in one process, in turn: each round times every contender once, in
 another order each time, so that a machine whose speed drifts slows all of them. Printed are the median
@@ -113,8 +114,20 @@ autodiff_numpy = autograd.grad(loss_numpy, (0, 1))
 autodiff_jax = jax.jit(jax.grad(loss_jax, argnums=(0, 1)))
 
 
-def gradients(quick: bool) -> Iterator[Case]:
-    """Gradient in w and b on three frameworks and at three sizes."""
+def settled(device: str, function: Callable[..., Any], /, *args: Any, **values: Any) -> Call:
+    """A call that waits for torch's device."""
+    call = partial(function, *args, **values)
+    return call if device == "cpu" else lambda: (call(), torch.cuda.synchronize())
+
+
+def there(array: np.ndarray, device: str) -> tuple[torch.Tensor, jax.Array]:
+    """An array as torch's and as JAX's on a device."""
+    place = jax.local_devices(backend="cpu" if device == "cpu" else "gpu")[0]
+    return torch.from_numpy(array).to(device), jax.device_put(array, place)
+
+
+def gradients(quick: bool, device: str = "cpu") -> Iterator[Case]:
+    """Gradient in w and b on three frameworks and at three sizes; NumPy's on the host alone."""
     sizes = [(100, 5, 3, "float64"), (1024, 784, 10, "float32"), (4096, 512, 1000, "float32")]
     for m, n, o, dtype in sizes[: 1 if quick else 3]:
         rng = np.random.default_rng(0)
@@ -124,33 +137,35 @@ def gradients(quick: bool) -> Iterator[Case]:
             "b": rng.normal(size=o).astype(dtype),
             "y": np.eye(o, dtype=dtype)[rng.integers(0, o, m)],
         }
-        tensors = {k: torch.from_numpy(v) for k, v in values.items()}
+        on = partial(settled, device)
+        tensors = {k: there(v, device)[0] for k, v in values.items()}
         leaves = {k: v.clone().requires_grad_(k in "wb") for k, v in tensors.items()}
-        arrays = {k: jnp.asarray(v) for k, v in values.items()}
-        chain = partial(autodiff_torch, **leaves, fused=False)
+        arrays = {k: there(v, device)[1] for k, v in values.items()}
+        chain = on(autodiff_torch, **leaves, fused=False)
         plain = [values[k] for k in "wbxy"]
         jax_grad = ready(autodiff_jax, *(arrays[k] for k in "wbxy"))
         title = f"({m}, {n}, {o}) {dtype}"
-        yield Case(
-            "a",
-            f"{title} numpy",
-            {
-                "compiled": partial(classifier.gradient("w", "b"), **values),
-                "by hand": partial(hand_numpy, **values),
-                "by hand, in place": partial(tuned_numpy, **values),
-                "autodiff": partial(autodiff_numpy, *plain),
-                "torch chain": chain,
-                "jax.grad": jax_grad,
-            },
-            {"by hand": 1.05, "autodiff": 1.0, "torch chain": 1.0},
-        )
+        if device == "cpu":
+            yield Case(
+                "a",
+                f"{title} numpy",
+                {
+                    "compiled": partial(classifier.gradient("w", "b"), **values),
+                    "by hand": partial(hand_numpy, **values),
+                    "by hand, in place": partial(tuned_numpy, **values),
+                    "autodiff": partial(autodiff_numpy, *plain),
+                    "torch chain": chain,
+                    "jax.grad": jax_grad,
+                },
+                {"by hand": 1.05, "autodiff": 1.0, "torch chain": 1.0},
+            )
         yield Case(
             "a",
             f"{title} torch",
             {
-                "compiled": partial(classifier.gradient("w", "b"), **tensors),
-                "by hand": partial(hand_torch, **tensors),
-                "autodiff": partial(autodiff_torch, **leaves, fused=True),
+                "compiled": on(classifier.gradient("w", "b"), **tensors),
+                "by hand": on(hand_torch, **tensors),
+                "autodiff": on(autodiff_torch, **leaves, fused=True),
                 "torch chain": chain,
                 "jax.grad": jax_grad,
             },
@@ -164,7 +179,7 @@ def gradients(quick: bool) -> Iterator[Case]:
                 "by hand": ready(hand_jax, **arrays),
                 "autodiff": jax_grad,
                 "torch chain": chain,
-                "torch autograd": partial(autodiff_torch, **leaves, fused=True),
+                "torch autograd": on(autodiff_torch, **leaves, fused=True),
             },
             {"by hand": 1.05, "autodiff": 1.0, "torch chain": 1.0},
         )
@@ -189,40 +204,41 @@ def plain_autograd(z: Any) -> Any:
     return e / anp.sum(e, axis=-1, keepdims=True)
 
 
-def jacobians(quick: bool) -> Iterator[Case]:
+def jacobians(quick: bool, device: str = "cpu") -> Iterator[Case]:
     """The dense Jacobian of softmax, against automatic differentiation and against mere writing."""
     jax_softmax = partial(jax.nn.softmax, axis=-1)
     reverse, forward = jax.jit(jax.jacrev(jax_softmax)), jax.jit(jax.jacfwd(jax_softmax))
+    on = partial(settled, device)
     for shape in [(150, 3), (100, 20), (64, 64)][: 1 if quick else 3]:
         z = np.random.default_rng(0).normal(size=shape)
-        tensor, array, full = torch.from_numpy(z), jnp.asarray(z), shape + shape
+        (tensor, array), full = there(z, device), shape + shape
         written = jax.jit(partial(jnp.full, full, 1.0))
-        quarter = dict.fromkeys(("jax jacrev", "jax jacfwd", "torch jacrev", "autograd"), 0.25)
         rivals: dict[str, Call] = {
             "jax jacrev": ready(reverse, array),
             "jax jacfwd": ready(forward, array),
-            "torch jacrev": partial(torch.func.jacrev(partial(torch.softmax, dim=-1)), tensor),
-            "autograd": partial(autograd.jacobian(plain_autograd), z),
+            "torch jacrev": on(torch.func.jacrev(partial(torch.softmax, dim=-1)), tensor),
         }
-        limits = {"writing": 1.5, **quarter}
-        dense, structured = softmax.dense("z"), softmax.structured("z")
-        yield Case(
-            "b",
-            f"{shape} numpy",
-            {
-                "compiled": partial(dense, z=z),
-                "writing": partial(np.full, full, 1.0),
-                "notebook's einsum": partial(notebook, z),
-                **rivals,
-            },
-            limits,
-        )
+        if device == "cpu":
+            rivals["autograd"] = partial(autograd.jacobian(plain_autograd), z)
+        limits = {"writing": 1.5, **dict.fromkeys(rivals, 0.25)}
+        if device == "cpu":
+            yield Case(
+                "b",
+                f"{shape} numpy",
+                {
+                    "compiled": partial(softmax.dense("z"), z=z),
+                    "writing": partial(np.full, full, 1.0),
+                    "notebook's einsum": partial(notebook, z),
+                    **rivals,
+                },
+                limits,
+            )
         yield Case(
             "b",
             f"{shape} torch",
             {
-                "compiled": partial(softmax.dense("z"), z=tensor),
-                "writing": partial(torch.full, full, 1.0, dtype=torch.float64),
+                "compiled": on(softmax.dense("z"), z=tensor),
+                "writing": on(torch.full, full, 1.0, dtype=torch.float64, device=device),
                 **rivals,
             },
             limits,
@@ -237,18 +253,24 @@ def jacobians(quick: bool) -> Iterator[Case]:
             },
             limits,
         )
-        against = ("dense, numpy", "dense, torch", "dense, jax") if shape == (64, 64) else ()
-        yield Case(
-            "d",
-            f"{shape} structured",
-            {
-                "compiled": partial(structured, z=z),
-                "dense, numpy": partial(dense, z=z),
-                "dense, torch": partial(softmax.dense("z"), z=tensor),
-                "dense, jax": ready(softmax.dense("z"), z=array),
-            },
-            dict.fromkeys(against, 0.01),
-        )
+        if device == "cpu":
+            yield structured_at(shape, z, tensor, array)
+
+
+def structured_at(shape: tuple[int, int], z: np.ndarray, tensor: Any, array: Any) -> Case:
+    """The Jacobian without its zeros, against dense ones."""
+    against = ("dense, numpy", "dense, torch", "dense, jax") if shape == (64, 64) else ()
+    return Case(
+        "d",
+        f"{shape} structured",
+        {
+            "compiled": partial(softmax.structured("z"), z=z),
+            "dense, numpy": partial(softmax.dense("z"), z=z),
+            "dense, torch": partial(softmax.dense("z"), z=tensor),
+            "dense, jax": ready(softmax.dense("z"), z=array),
+        },
+        dict.fromkeys(against, 0.01),
+    )
 
 
 # ---------------------------------------------------------------- the report
@@ -292,14 +314,21 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
     parser.add_argument("--output", type=Path, help="where the figures go, as JSON")
     parser.add_argument("--only", default="abdc", help="which tasks, such as ab")
+    parser.add_argument("--device", default="cpu", help="cuda: torch and JAX on a GPU, (a) and (b)")
     given = parser.parse_args()
+    if given.device != "cpu":
+        if not torch.cuda.is_available():
+            parser.error(f"--device {given.device}: torch has no such device here")
+        given.only = "".join(t for t in given.only if t in "ab")
     jax.config.update("jax_enable_x64", True)
     rounds, seconds = (5, 0.002) if given.quick else (25, 0.02)
     where = environment()
+    if given.device != "cpu":
+        where["device"] = torch.cuda.get_device_name(given.device)
     print(", ".join(f"{k} {v}" for k, v in where.items()))
     results: list[Result] = []
     for task, cases in (("a", gradients), ("bd", jacobians)):
-        for case in cases(given.quick) if set(task) & set(given.only) else ():
+        for case in cases(given.quick, given.device) if set(task) & set(given.only) else ():
             if case.task in given.only:
                 heavy = "64, 64" in case.name or "4096" in case.name
                 results.append(measure(case, max(5, rounds // 3) if heavy else rounds, seconds))
@@ -309,7 +338,8 @@ def main() -> int:
         found = growth(framework, given.quick, 3 if given.quick else 7)
         slopes.append(found)
         show_growth(found)
-    kept = given.output or (None if given.quick else RESULTS)
+    usual = RESULTS if given.device == "cpu" else RESULTS.with_name("speed_gpu.json")
+    kept = given.output or (None if given.quick else usual)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         figures = {
