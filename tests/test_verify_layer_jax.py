@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -195,3 +196,30 @@ def test_two_outputs():
     assert verify(both, **wanted).ok
     both.defvjp(lambda x: ((2 * x, x * x), x), lambda x, g: (2 * g[0] + x * g[1],))
     assert verdicts(verify(both, **wanted)) == {"x": "refuted"}
+
+
+def test_a_backward_pass_that_returns_no_tuple_is_what_jax_refuses():
+    @jax.custom_vjp
+    def square(x):
+        return x * x
+
+    square.defvjp(lambda x: (x * x, x), lambda x, g: 2 * x * g)
+    report = verify(square, of=lambda xp, x: x * x, inputs={"x": real("n")})
+    assert not report.ok
+    assert "it must return a tuple with one gradient for each" in " ".join(str(report).split())
+    with pytest.raises(TypeError, match="must produce an output with the same container"):
+        jax.grad(square)(1.0)
+
+
+def test_outputs_in_a_named_tuple():
+    @jax.custom_vjp
+    def both(x):
+        return Both(x * x, x + 1)
+
+    both.defvjp(lambda x: (both(x), x), lambda x, g: (2 * x * g.square + g.next,))
+    assert verify(both, of=lambda xp, x: (x * x, x + 1), inputs={"x": real("n")}).ok
+
+
+class Both(NamedTuple):
+    square: object
+    next: object

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 
 import numpy as np
 import pytest
@@ -286,3 +287,20 @@ def test_an_update_against_something_that_is_no_loss():
     report = verify(Softmax(), of="weighted_sum", update=lambda m, x, lr: None)
     assert not report.ok
     assert "compose it with the loss" in str(report)
+
+
+class Square:
+    def forward(self, x):
+        self.x = x
+        return x * x
+
+    def backward(self, g):
+        return 2 * self.x * g
+
+
+def test_an_object_that_cannot_be_copied_teaches():
+    layer = Square()
+    layer.lock = threading.Lock()
+    report = verify(layer, of=lambda xp, x: x * x, inputs={"x": real("n")})
+    assert "Square cannot be copied" in str(report)
+    assert "or give it __deepcopy__" in " ".join(str(report).split())

@@ -93,7 +93,8 @@ class DualNamespace(Namespace):
         flushed = np.broadcast_to(self.format.flush * np.asarray(self.reach), t.shape[:1])[inner]
         late = self.format.rate(1.0) * self.reuses * t.paths
         error = (t.error + late + np.where(t.paths > 0, flushed, 0.0)) * tangent._GROW
-        return np.asarray(t.value), np.where(np.isfinite(t.value), error, np.inf)
+        known = np.isfinite(t.value) & ~np.isnan(error)  # 0 · inf, where a path overflows
+        return np.asarray(t.value), np.where(known, error, np.inf)
 
     # Taking operands apart and putting results together
 
@@ -178,8 +179,17 @@ class DualNamespace(Namespace):
         (v, s), (w, t) = self._split(x), self._split(y)
         value = self.base.divide(v, w)
         by_x = None if s is None else self.base.divide(1, w)
-        by_y = None if t is None else -self.base.divide(value, w)
+        by_y = None if t is None else self._divisor_partial(v, w, value)
         return self._combined(value, (s, by_x), (t, by_y))
+
+    def _divisor_partial(self, x: ErrorArray, y: ErrorArray, quotient: ErrorArray) -> ErrorArray:
+        """-(x / y) / y, also where it is computed as -x y**-2, as JAX does, and y**-2 is flushed."""
+        partial: ErrorArray = -self.base.divide(quotient, y)
+        vanishing = ~(1 / np.square(y.upper) >= self.format.normal) & (x.upper > 0)
+        if not np.count_nonzero(vanishing):
+            return partial
+        error = partial.error + self.format.flush * np.where(vanishing, x.upper, 0.0)
+        return ErrorArray(self.base, partial.value, error)
 
     @quiet
     def pow(self, x: Any, y: Any) -> Any:
@@ -196,7 +206,8 @@ class DualNamespace(Namespace):
         if y.radius is None and not np.any(y.value):
             return self.base.asarray(np.zeros(()))
         less = y.value - 1.0
-        exact = y.radius is None and np.all(less + 1.0 == y.value)
+        kept = (less + 1.0 == y.value) & (self.format.rounded(less) == less)
+        exact = y.radius is None and np.all(kept)
         lower = ErrorArray(self.base, less) if exact else self.base.subtract(y, 1)
         return self.base.asarray(self.base.multiply(y, self.base.pow(x, lower)))
 

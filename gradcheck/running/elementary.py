@@ -39,6 +39,9 @@ VALUE: dict[str, Callable[[Floats], Any]] = {
 # Results that may underflow although the argument does not: an exact zero means nothing here.
 UNDERFLOWING = frozenset({"exp", "sigmoid"})
 
+# Common implementations round something of the argument's size first: 1 - x², or XLA's exp(x - log 2).
+ARGUMENT_ROUNDED = frozenset({"acos", "asin", "cosh", "sinh"})
+
 
 def nearest_to_zero(x: Floats, e: Floats) -> Any:
     """The smallest |x'| in the ball, rounded towards zero."""

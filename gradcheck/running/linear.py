@@ -70,6 +70,24 @@ def accumulated(fmt: Format, sizes: Any, live: Any, products: float = 0.0) -> An
     return rounding + (adds + products) * fmt.rate(1.0) * sizes
 
 
+def intermediate(fmt: Format, uppers: Sequence[Any], live: Any) -> Any:
+    """What a product of three or more operands loses where a part of it underflows or overflows.
+
+    Any proper subset of the operands may be multiplied first: below the normal range it may be flushed,
+    and the others then multiply that error; beyond the largest number nothing is bounded.
+    """
+    if len(uppers) < 3:
+        return 0.0
+    tops = [max(1.0, float(np.max(u, initial=0.0))) for u in uppers]
+    lows = [min(1.0, float(np.min(u, initial=1.0, where=u > 0))) for u in uppers]
+    whole, most = math.prod(tops), float(np.max(live, initial=0.0))
+    if not whole / min(tops) * most <= fmt.huge:
+        return np.where(live > 0, np.inf, 0.0)
+    if math.prod(lows) >= fmt.normal:
+        return 0.0
+    return (len(uppers) - 1) * live * fmt.flush * whole
+
+
 def sum_growth(fmt: Format, n: int) -> float:
     """Second-order factor for a sum of n terms."""
     return 1.0 + (n + 2) * fmt.unit + n * 2.0**-52 + SLACK
@@ -111,9 +129,15 @@ def inverse_bound(fmt: Format, A: Floats, errors: Any) -> tuple[Any, Any]:
         np.max(np.abs(A), axis=-1, keepdims=True, initial=0.0),
     )
     G = residual + ELIMINATION * n * fmt.unit * (np.abs(X) @ np.broadcast_to(largest, A.shape))
+    # Below the normal range: of the factors, whose flushing perturbs A, and of the inverse of U,
+    # which is at most |X| |L| with |L| <= 1; what is flushed there, X multiplies once more.
+    sums = np.sum(np.abs(X), axis=-1, keepdims=True)
+    G = G + n * fmt.flush * sums
     if errors is not None:
         G = G + np.abs(X) @ errors
-    return X, _series(G, X) + fmt.rate(1.0) * np.abs(X)
+    flushed = n * fmt.flush * (1 + np.max(largest, initial=0.0) * sums)
+    bound = _series(G, X) + fmt.rate(1.0) * np.abs(X) + flushed
+    return X, np.where(n * largest <= fmt.huge, bound, np.inf)
 
 
 def det_bound(fmt: Format, A: Floats, errors: Any) -> tuple[Any, Any]:
@@ -148,7 +172,19 @@ def det_bound(fmt: Format, A: Floats, errors: Any) -> tuple[Any, Any]:
     g = np.max(np.sum(G, axis=-1), axis=-1) * (1 + 1e-12) + n * n * 2.0**-50
     relative = np.abs(value) * np.expm1(n * np.log1p(g)) / (1 - np.minimum(g, 0.5)) ** n
     relative = np.where(g < 0.5, relative, np.inf)
-    return value, np.fmin(hadamard * (1 + 1e-12), relative) + fmt.rate(n + 1.0) * np.abs(value)
+    bound = np.fmin(hadamard * (1 + 1e-12), relative) + fmt.rate(n + 1.0) * np.abs(value)
+    return value, bound + _pivots(fmt, A, _pattern(A, errors))
+
+
+def _pivots(fmt: Format, A: Floats, pattern: Any) -> Any:
+    """What a product of pivots, in any order, loses where a part of it underflows or overflows."""
+    n = A.shape[-1]
+    pivots = n * np.max(np.abs(A), axis=-2, initial=0.0)  # growth of order one, as everywhere here
+    most = np.prod(np.maximum(pivots, 1.0), axis=-1)
+    flushed = np.where(np.all(np.any(pattern, axis=-2), axis=-1), n * fmt.flush * most, 0.0)
+    sizes = np.stack([np.max(np.abs(A), axis=axis, initial=0.0) for axis in (-2, -1)])
+    tiny = np.any((sizes > 0) & (sizes < fmt.normal), axis=(0, -1))  # 1 / pivot overflows
+    return np.where((most <= fmt.huge) & ~tiny, flushed, np.inf)
 
 
 def _pattern(A: Floats, errors: Any) -> Any:

@@ -129,7 +129,12 @@ class _Calls:
         value, kept = _pair(self.layer.fwd(*args))
         fixed = [args[i] for i in static]
         raw = self.layer.bwd(*fixed, kept, _like(value, vectors))
-        raw = tuple(raw) if isinstance(raw, tuple | list) else (raw,)
+        if not isinstance(raw, tuple | list):
+            raise RuntimeError(  # noqa: TRY004  not one that means that it cannot be traced
+                "bwd returned what is no tuple, which JAX refuses: it must return a tuple with one "
+                "gradient for each argument, such as (gradient,)"
+            )
+        raw = tuple(raw)
         moving = [n for i, n in enumerate(self._labels(args, arrays)) if i not in static]
         if len(raw) != len(moving):
             if moving == self.names:
@@ -247,6 +252,8 @@ def _pair(found: Any) -> tuple[Any, Any]:
 
 def _like(value: Any, vectors: Sequence[Any]) -> Any:
     """Cotangents in the structure of the outputs."""
+    if hasattr(value, "_fields"):
+        return type(value)(*vectors)  # a named tuple
     if isinstance(value, tuple | list):
         return type(value)(vectors)
     return vectors[0]

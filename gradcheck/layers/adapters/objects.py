@@ -58,9 +58,21 @@ class _Object:
 
         The attributes are copies too: an update that writes in place must not reach the input.
         """
-        fresh = copy.deepcopy(self.thing)
+        try:
+            fresh = copy.deepcopy(self.thing)
+        except (TypeError, RuntimeError) as error:
+            raise UsageError(
+                f"{self.name} cannot be copied ({error}), and each call works on a copy of it; keep what "
+                "cannot be copied (locks, files, generators) out of it, or give it __deepcopy__"
+            ) from error
         for name in self.attributes:
-            setattr(fresh, name, _copied(arrays[name]))
+            try:
+                setattr(fresh, name, _copied(arrays[name]))
+            except AttributeError as error:
+                raise UsageError(
+                    f"{name!r} of {self.name} cannot be set ({error}), though it is an input of `of`; make "
+                    "it an attribute that can be, or give its property a setter"
+                ) from error
         return fresh, [arrays[n] for n in self.arguments]
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.errors import UsageError
 from gradcheck.layers.adapters.torch_capture import Pulled, pull
+from gradcheck.layers.faults import Fault
 from gradcheck.layers.rule import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gradcheck.layers.reference import Reference
 
@@ -75,6 +78,7 @@ def rule_of_module(module: Any, reference: Reference, name: str) -> Rule:
     Raises:
         UsageError: Where a parameter that requires a gradient is no input of the reference.
     """
+    _check_stateless(module)
     state = tensors_of(module)
     places = {n: state[n] for n in reference.inputs if n in state}
     _check_parameters(module, places, reference)
@@ -86,6 +90,41 @@ def rule_of_module(module: Any, reference: Reference, name: str) -> Rule:
         )
     layer = _Layer(_calling(module, places), f"{name} ({_mode(module)})", module)
     return _rule(layer, reference, forward_mode=False)
+
+
+def _check_stateless(module: Any) -> None:
+    """That torch can run the module on other parameters than its own.
+
+    Raises:
+        UsageError: Where it cannot, and what to write instead.
+    """
+    import torch
+
+    name = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError(
+            f"{name} is a module of TorchScript, which torch cannot run on other parameters than its own; "
+            "verify the module that was scripted or traced"
+        )
+    if isinstance(module, torch.nn.DataParallel):
+        raise UsageError(
+            f"{name} spreads a module over devices; verify the module inside: layer.module"
+        )
+    for kept, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise UsageError(
+                f"{kept!r} of {name} lies on the meta device and has no values; give the module memory "
+                'first: module.to_empty(device="cpu")'
+            )
+    for path, part in module.named_modules():
+        for kept, value in vars(part).items():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                place = f"{path}.{kept}" if path else kept
+                raise UsageError(
+                    f"{place!r} of {name} is a tensor computed from others that require gradients, once "
+                    "for all: a backward pass through it works a single time, and it does not follow the "
+                    "parameters. Compute it in forward, or keep it as a constant: .detach()"
+                )
 
 
 def _mode(module: Any) -> str:
@@ -100,8 +139,16 @@ def tensors_of(module: Any) -> dict[str, str]:
 
 def sizes_of(module: Any, name: str) -> tuple[int, ...]:
     """The shape of a parameter or buffer."""
+    from torch.nn.parameter import is_lazy
+
     held = dict((*module.named_parameters(), *module.named_buffers()))
-    return tuple(held[tensors_of(module)[name]].shape)
+    tensor = held[tensors_of(module)[name]]
+    if is_lazy(tensor):
+        raise UsageError(
+            f"{type(module).__name__} has no shape for {name!r} yet: call it once on an input, and its "
+            "lazy parameters take theirs from it"
+        )
+    return tuple(tensor.shape)
 
 
 def _check_parameters(module: Any, places: dict[str, str], reference: Reference) -> None:
@@ -120,13 +167,26 @@ def _calling(module: Any, places: dict[str, str]) -> Callable[..., Any]:
     """The module as a function: parameters come from the inputs, buffers are copies."""
     import torch
 
+    hooks = {n: dict(p._backward_hooks or {}) for n, p in module.named_parameters()}
+
     def call(tensors: Arrays, _: dict[str, Any], moved: Any = module) -> Any:
         buffers = {n: b.clone() for n, b in moved.named_buffers()}
         given = {places[n]: t for n, t in tensors.items() if n in places}
+        given = {n: _hooked(t, hooks.get(n, {})) for n, t in given.items()}
         others = [t for n, t in tensors.items() if n not in places]
         return torch.func.functional_call(moved, {**buffers, **given}, tuple(others))
 
     return call
+
+
+def _hooked(tensor: Any, hooks: dict[int, Any]) -> Any:
+    """A parameter's stand-in, whose gradient passes the hooks that the parameter has."""
+    if not hooks or not tensor.requires_grad:
+        return tensor
+    seen = tensor.view_as(tensor)
+    for hook in hooks.values():
+        seen.register_hook(hook)
+    return seen
 
 
 @dataclass
@@ -150,7 +210,8 @@ class _Layer:
         import torch
 
         if self.module is not None:
-            moved = copy.deepcopy(self.module).to(device=device, dtype=getattr(torch, dtype))
+            with torch.inference_mode(False):
+                moved = copy.deepcopy(self.module).to(device=device, dtype=getattr(torch, dtype))
             for parameter in moved.parameters():
                 parameter.requires_grad_(
                     False
@@ -165,7 +226,16 @@ class _Layer:
         """
         import torch
 
-        given = self.call(tensors, params, *self.moved)
+        try:
+            given = self.call(tensors, params, *self.moved)
+        except RuntimeError as error:
+            if "leaf Variable that requires grad" not in str(error):
+                raise
+            raise UsageError(
+                f"{self.name} changes its input in place, which torch refuses where the input itself "
+                "requires a gradient; hand it a copy: "
+                'verify_layer(lambda x: layer(x.clone()), of=..., framework="torch")'
+            ) from error
         outputs = tuple(given) if isinstance(given, tuple | list) else (given,)
         for output in outputs:
             if not isinstance(output, torch.Tensor):
@@ -178,14 +248,37 @@ class _Layer:
 
 def _rule(layer: _Layer, reference: Reference, *, forward_mode: bool) -> Rule:
     names = [n for n, d in reference.inputs.items() if d.differentiable]
+    restore = _random_state()
 
     def forward(arrays: Arrays, params: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple(o.detach() for o in layer.outputs(_leaves(arrays, names), params))
+        with _recording():
+            return tuple(o.detach() for o in layer.outputs(_leaves(arrays, names), params))
 
     def vjp(cotangents: tuple[Any, ...], arrays: Arrays, params: dict[str, Any]) -> Any:
-        leaves = _leaves(arrays, names)
-        pulled = pull(layer.outputs(leaves, params), cotangents, [leaves[n] for n in names])
-        return _handed_on(pulled, [leaves[n] for n in names])
+        with _recording():
+            leaves = _leaves(arrays, names)
+            pulled = pull(layer.outputs(leaves, params), cotangents, [leaves[n] for n in names])
+            together = _handed_on(pulled, [leaves[n] for n in names])
+            if pulled.fault is None and not all(pulled.repaired) and _drawn(arrays):
+                return one_by_one(together, cotangents, arrays, params)
+            return together
+
+    def one_by_one(
+        together: Any, cotangents: tuple[Any, ...], arrays: Arrays, params: dict[str, Any]
+    ) -> Any:
+        """The gradients with one input alone requiring any: a backward may look at what is needed."""
+        found = []
+        for name, other in zip(names, together, strict=True):
+            restore()
+            leaves = _leaves(arrays, [name])
+            pulled = pull(layer.outputs(leaves, params), cotangents, [leaves[name]])
+            if pulled.fault is not None:
+                return pulled.fault
+            gradient = pulled.gradients[0]
+            if other is not None and gradient is None and bool((other != 0).any()):
+                return _only_with_others(layer.name, name)
+            found.append(other if gradient is None else gradient)
+        return tuple(found)
 
     def jvp(tangents: tuple[Any, ...], arrays: Arrays, params: dict[str, Any]) -> tuple[Any, ...]:
         return _pushed(layer, dict(zip(names, tangents, strict=True)), arrays, params)
@@ -202,15 +295,40 @@ def _rule(layer: _Layer, reference: Reference, *, forward_mode: bool) -> Rule:
         forward,
         vjp,
         jvp if forward_mode else None,
-        restore=_random_state(),
+        restore=restore,
         accepts_missing=True,
         prepare=layer.prepare,
     )
 
 
+def _drawn(arrays: Arrays) -> bool:
+    """Whether one input alone requires a gradient: drawn from the example, the same for the same one."""
+    sums = repr([float(a.detach().double().sum()) for a in arrays.values()])
+    return len(arrays) > 1 and zlib.crc32(sums.encode()) % 2 == 1
+
+
+def _only_with_others(layer: str, name: str) -> Fault:
+    text = (
+        f"where {name} alone requires a gradient, {layer} gives it none, though it does where all inputs "
+        f"require one, as where {name} is trained on data that is not: look at ctx.needs_input_grad, whose "
+        "places are those of forward's arguments"
+    )
+    return Fault("none", name, text, "ask ctx.needs_input_grad at the place of the same argument")
+
+
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    """Record for gradients, whatever `no_grad` or `inference_mode` the caller is in."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
 def _leaves(arrays: Arrays, names: Sequence[str]) -> Arrays:
     """Tensors of the same memory, each input's its own, that collect gradients."""
-    return {n: a.detach().requires_grad_(n in names) for n, a in arrays.items()}
+    plain = {n: a.clone() if a.is_inference() else a.detach() for n, a in arrays.items()}
+    return {n: a.requires_grad_(n in names) for n, a in plain.items()}
 
 
 def _handed_on(pulled: Pulled, leaves: Sequence[Any]) -> Any:

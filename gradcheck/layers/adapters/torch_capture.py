@@ -65,8 +65,9 @@ def pull(outputs: Sequence[Any], cotangents: Sequence[Any], leaves: Sequence[Any
 
     pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if c is not None]
     pairs = [(o, c) for o, c in pairs if o.requires_grad]
-    if not pairs:
-        return Pulled([None] * len(leaves), [False] * len(leaves))
+    if not pairs:  # what is left has no gradient (mark_non_differentiable), or nothing has
+        zero = any(o.requires_grad for o in outputs)
+        return Pulled([None] * len(leaves), [zero] * len(leaves))
     graph = _walk([o for o, _ in pairs])
     found: list[Any] = [None] * len(leaves)
     failure: Exception | None = None
@@ -146,12 +147,19 @@ def _raw(
         for member, (node, slot) in members:
             leaf = places.get(id(getattr(node, "variable", None)))
             if leaf is not None and graph.edges[id(node)] == 1:
-                pulled.gradients[leaf], pulled.repaired[leaf] = member, False
+                pulled.gradients[leaf] = _handed_out(member, found[leaf])
+                pulled.repaired[leaf] = False
             else:
                 pulled.fault = pulled.fault or _inner(record, member, node._input_metadata[slot])
     if failure is not None and pulled.fault is None and all(pulled.repaired):
         raise failure  # nothing that was watched explains it
     return pulled
+
+
+def _handed_out(member: Any, final: Any) -> Any:
+    """What a backward returned; what the engine makes of it where only hooks can have changed it."""
+    kinds = [(getattr(g, "shape", None), getattr(g, "dtype", None)) for g in (member, final)]
+    return final if final is not None and kinds[0] == kinds[1] else member
 
 
 def _members(record: _Record) -> list[tuple[Any, tuple[Any, int]]] | None:
