@@ -48,12 +48,13 @@ def apply(
     arguments = {n: _argument(operation, n, given.get(n, n)) for n in operation.inputs}
     _check_omitted(operation, given)
     params = {n: _parameter(operation.params[n], given.get(n, n)) for n in operation.params}
-    return Chain(Call(operation, arguments, params, where))
+    fed = [v for v in given.values() if isinstance(v, Chain)]
+    return Chain(Call(operation, arguments, params, where), fed)
 
 
 def _check_omitted(operation: Operation, given: Mapping[str, Any]) -> None:
     """An input that was not given keeps its own name, but shares no variable by mere omission."""
-    taken = {n for v in given.values() if isinstance(v, Chain) for n in v.layout.taken}
+    taken = {n for v in given.values() if isinstance(v, Chain) for n in v.taken}
     tied = [n for n in operation.inputs if n not in given and n in taken]
     if tied:
         raise SpecError(
@@ -107,14 +108,14 @@ def link(first: Operation, second: object) -> Chain:
     own = (
         [*second.inputs, *second.params] if isinstance(second, Chain) else [*others, *second.params]
     )
-    clash = [n for n in own if n != slot and n in left.layout.taken]
+    clash = [n for n in own if n != slot and n in left.taken]
     if clash:
         raise _clash(left, second, clash[0], others)
     return _substitute(second, slot, left)
 
 
 def _clash(left: Chain, second: Operation, name: str, others: list[str]) -> SpecError:
-    shown = ", ".join(f'"{n}2"' if n in left.layout.taken else f'"{n}"' for n in others)
+    shown = ", ".join(f'"{n}2"' if n in left.taken else f'"{n}"' for n in others)
     return SpecError(
         f"{left.name} and {second.name} both own the name {name!r}",
         hint=f'write {second.name}({left.name}, {shown}) to name them apart, or give both "{name}" '
@@ -127,20 +128,16 @@ def _substitute(second: Operation, slot: str, left: Chain) -> Chain:
     if not isinstance(second, Chain):
         return apply(second, (left,), {}, None)
     copies: dict[int, Call] = {}
-
-    def copy(call: Call) -> Call:
-        if id(call) not in copies:
-            for n, v in call.arguments.items():
-                if v == slot:
-                    _check_not_constant(call.operation, n, left)
-            arguments = {
-                n: copy(v) if isinstance(v, Call) else (left.root if v == slot else v)
-                for n, v in call.arguments.items()
-            }
-            copies[id(call)] = replace(call, arguments=arguments)
-        return copies[id(call)]
-
-    return Chain(copy(second.root))
+    for call in second.layout.calls:
+        for n, v in call.arguments.items():
+            if v == slot:
+                _check_not_constant(call.operation, n, left)
+        arguments = {
+            n: copies[id(v)] if isinstance(v, Call) else (left.root if v == slot else v)
+            for n, v in call.arguments.items()
+        }
+        copies[id(call)] = replace(call, arguments=arguments)
+    return Chain(copies[id(second.root)], [left])
 
 
 def combine(first: Operation, second: object, sign: int) -> Chain:

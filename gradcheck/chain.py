@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from gradcheck.algebra.compose import compose, identity, lift, rename_operands, vjp_of
+from gradcheck.algebra.compose import compose, lift, rename_operands, vjp_of
 from gradcheck.algebra.normal import normalise
 from gradcheck.algebra.relations import Relation
 from gradcheck.algebra.shapes import DOTS, at_rank, leading_axes, rank_in
 from gradcheck.algebra.terms import Expression, Term, free_alphabet
+from gradcheck.composing import Jacobians, added, composed, paths
 from gradcheck.domains import Domain, constant
-from gradcheck.errors import SpecError, UsageError
+from gradcheck.errors import SpecError
 from gradcheck.evaluation import evaluate
-from gradcheck.graph import Layout, arrange
+from gradcheck.graph import Arrangement, Layout, arrange, shown
 from gradcheck.operation import Claim, Operation, with_operand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gradcheck.algebra.shapes import Shape
     from gradcheck.domains import Parameter
@@ -81,30 +83,106 @@ class Node:
 class Chain(Operation):
     """Specs composed by the chain rule; usable wherever a spec is.
 
-    Attributes:
-        nodes: The calls in the order in which they run, each with its local derivatives.
+    Ranks and sizes are checked at once; all else is made when it is asked for, since a chain of a
+    hundred links passes a hundred chains that nobody looks at.
+
+    Args:
+        root: The last call.
+        fed: The chains that feed it, from whose arrangements this one is begun.
     """
 
-    def __init__(self, root: Call) -> None:
+    def __init__(self, root: Call, fed: Iterable[Chain] = ()) -> None:
+        if not isinstance(root, Call):
+            raise SpecError(
+                f"a chain is made of calls of specs, not of {root!r}",
+                hint='write first >> second, or second(first("x"))',
+            )
         self.root = root
-        self.layout: Layout = arrange(root)
+        self._arranged: Arrangement = arrange(root, (chain._arranged for chain in fed))
         self.native, self.source, self.doc, self.location = {}, "", "", None
-        self.name = _shown(root)
-        self.nodes = [self._node(i, call) for i, call in enumerate(self.layout.calls)]
-        self.inputs = self._inputs()
-        self.params = self._params()
-        self._stop_at_constants()
-        self.shapes = dict(self.layout.shapes)
-        self.shapes.update((n, ()) for node in self.nodes for n in self._fixed(node).values())
-        self.outputs = {self.nodes[-1].result: self.shapes[self.nodes[-1].result]}
-        self.one_hot = {
-            node.names[n]: self._below(i, axis, node)
-            for i, node in enumerate(self.nodes)
-            for n, axis in node.call.operation.one_hot.items()
-        }
-        self.where = tuple(self._conditions())
+        if self._arranged.mixed:
+            self.inputs  # noqa: B018  says which variable would have to be two things
+        if root.where:
+            self.where  # noqa: B018  says what it cannot read
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The calls side by side: nested as they are they would be too deep to be sent."""
+        places = {id(call): i for i, call in enumerate(self._arranged.calls)}
+        flat = [
+            (
+                call.operation,
+                {n: v if isinstance(v, str) else places[id(v)] for n, v in call.arguments.items()},
+                call.params,
+                call.where,
+            )
+            for call in self._arranged.calls
+        ]
+        kept = ("name", "native", "source", "doc", "location")
+        return {"flat": flat, **{n: self.__dict__[n] for n in kept if n in self.__dict__}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        calls: list[Call] = []
+        for operation, arguments, params, where in state.pop("flat"):
+            fed = {n: v if isinstance(v, str) else calls[v] for n, v in arguments.items()}
+            calls.append(Call(operation, fed, params, where))
+        self.root = calls[-1]
+        self._arranged = arrange(self.root)
+        self.__dict__.update(state)
 
     # ------------------------------------------------------------------ assembling
+
+    @property
+    def taken(self) -> Mapping[str, None]:
+        """All names of variables and parameters, results of links included."""
+        return self._arranged.taken
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The calls in running order, with the chain's names for everything."""
+        return self._arranged.layout()
+
+    @cached_property
+    def name(self) -> str:  # type: ignore[override]
+        """The chain as one would write it; a long one is shortened."""
+        return shown(self._arranged)
+
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """The calls in the order in which they run, each with its local derivatives."""
+        nodes = [self._node(i, call) for i, call in enumerate(self.layout.calls)]
+        self._stop_at_constants(nodes)
+        return nodes
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:  # type: ignore[override]
+        """The shape of each variable and parameter."""
+        shapes = dict(self.layout.shapes)
+        for index, call in enumerate(self.layout.calls):
+            shapes.update((n, ()) for n in self._fixed(index, call).values())
+        return shapes
+
+    @cached_property
+    def outputs(self) -> dict[str, Shape]:  # type: ignore[override]
+        """The result; what is computed on the way is in `shapes`."""
+        result = self._result(-1)
+        return {result: self.layout.shapes[result]}
+
+    @cached_property
+    def one_hot(self) -> dict[str, str]:  # type: ignore[override]
+        """For integer labels, the axis of their one-hot tensor."""
+        return {
+            self.layout.names[i][n]: self._below(i, axis, call)
+            for i, call in enumerate(self.layout.calls)
+            for n, axis in call.operation.one_hot.items()
+        }
+
+    @cached_property
+    def where(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The conditions of all links, in the chain's names."""
+        return tuple(self._conditions())
+
+    def _result(self, index: int) -> str:
+        return self.layout.names[index][self.layout.calls[index].operation.result]
 
     def _node(self, index: int, call: Call) -> Node:
         names = self.layout.names[index]
@@ -121,7 +199,7 @@ class Chain(Operation):
             elif known is None or local is None:
                 node.local[variable] = None
             else:
-                node.local[variable] = _sum(known, local)
+                node.local[variable] = added(known, local)
         return node
 
     def _local(
@@ -137,69 +215,72 @@ class Chain(Operation):
         placeholders = tuple(f"...{k}" for k in range(len(node.leading)))
         expression = lift(expression, split, placeholders, operation.dotted, of=output, to=slot)
         axes = self.layout.axis_of(index)
-        renamed = rename_operands(expression, self._operand_names(node), axes)
+        renamed = rename_operands(expression, self._operand_names(index, node), axes)
         title = tuple((node.names.get(n, n), k) for n, k in expression.title)
         return normalise(replace(renamed, title=title))
 
-    def _operand_names(self, node: Node) -> dict[str, str]:
-        return {**node.names, **self._fixed(node)}
+    def _operand_names(self, index: int, node: Node) -> dict[str, str]:
+        return {**node.names, **self._fixed(index, node.call)}
 
-    @staticmethod
-    def _fixed(node: Node) -> dict[str, str]:
+    def _fixed(self, index: int, call: Call) -> dict[str, str]:
         """The chain's names for the parameters that a call fixes."""
-        fixed = (n for n, v in node.call.params.items() if not isinstance(v, str))
-        return {n: f"{node.result}.{n}" for n in fixed}
+        result = self._result(index)
+        return {n: f"{result}.{n}" for n, v in call.params.items() if not isinstance(v, str)}
 
-    def _stop_at_constants(self) -> None:
+    def _stop_at_constants(self, nodes: list[Node]) -> None:
         """A variable that also feeds a constant input has no known derivative through that one."""
-        for node in self.nodes:
+        for node in nodes:
             for slot, value in node.call.arguments.items():
                 if not isinstance(value, str) or node.call.operation.inputs[slot].differentiable:
                     continue
                 if self.inputs[value].differentiable:
                     node.local[value] = None
 
-    def _inputs(self) -> dict[str, Domain]:
+    @cached_property
+    def inputs(self) -> dict[str, Domain]:  # type: ignore[override]
+        """The domain of each variable that is given, in order: the narrowest of those asked for."""
         found: dict[str, list[Domain]] = {}
-        for index, node in enumerate(self.nodes):
-            for slot, value in node.call.arguments.items():
+        for index, call in enumerate(self.layout.calls):
+            for slot, value in call.arguments.items():
                 if isinstance(value, str):
-                    domain = node.call.operation.inputs[slot]
+                    domain = call.operation.inputs[slot]
                     axes = self.layout.axis_of(index)
-                    names = {a: axes(a) for a in self.layout.axes_of_call(index)} | node.names
-                    names |= self._values(node)
+                    names = {a: axes(a) for a in self.layout.axes_of_call(index)}
+                    names |= self.layout.names[index] | self._values(call)
                     domain = replace(domain.renamed(names), shape=self.layout.shapes[value])
                     found.setdefault(value, []).append(domain)
         return {name: _strictest(name, domains) for name, domains in found.items()}
 
-    def _params(self) -> dict[str, Parameter]:
+    @cached_property
+    def params(self) -> dict[str, Parameter]:  # type: ignore[override]
+        """The scalar parameters that no call fixes."""
         params: dict[str, Parameter] = {}
-        for node in self.nodes:
-            for name, value in node.call.params.items():
+        for call in self.layout.calls:
+            for name, value in call.params.items():
                 if isinstance(value, str):
-                    params.setdefault(value, node.call.operation.params[name])
+                    params.setdefault(value, call.operation.params[name])
         return params
 
     @staticmethod
-    def _values(node: Node) -> dict[str, str]:
+    def _values(call: Call) -> dict[str, str]:
         """The fixed parameters of a call, as text."""
-        fixed = {n: v for n, v in node.call.params.items() if not isinstance(v, str)}
+        fixed = {n: v for n, v in call.params.items() if not isinstance(v, str)}
         return {n: repr(_settled(v)) for n, v in fixed.items()}
 
-    def _below(self, index: int, axis: str, node: Node) -> str:
-        if axis in node.call.operation.params:
-            return {**node.names, **self._values(node)}[axis]
+    def _below(self, index: int, axis: str, call: Call) -> str:
+        if axis in call.operation.params:
+            return {**self.layout.names[index], **self._values(call)}[axis]
         return self.layout.axis_of(index)(axis)
 
     def _conditions(self) -> Iterator[str]:
         from gradcheck.algebra.conditions import rename_condition
 
-        for index, node in enumerate(self.nodes):
-            axes = self.layout.axis_of(index)
+        for index, call in enumerate(self.layout.calls):
+            texts = [*call.operation.where, *([call.where] if call.where else [])]
+            axes, names = self.layout.axis_of(index), self.layout.names[index]
             rename = {a: axes(a) for a in self.layout.axes_of_call(index)}
-            rename.update({n: v for n, v in node.names.items() if n in node.call.operation.params})
-            rename.update(self._values(node))
-            texts = [*node.call.operation.where, *([node.call.where] if node.call.where else [])]
+            rename.update({n: v for n, v in names.items() if n in call.operation.params})
+            rename.update(self._values(call))
             yield from (rename_condition(text, rename) for text in texts)
 
     # ------------------------------------------------------------------ derivatives
@@ -253,28 +334,29 @@ class Chain(Operation):
                 found[name] = Relation(name, len(self._dims(name)), dotted, because)
         return found
 
-    def _compose(self, output: str, name: str) -> Expression | None:
+    def knows(self, output: str, name: str) -> bool:
+        """Whether the derivative is known, which is seen link by link: nothing is composed."""
         if name not in self.shapes or name in self.params or output not in self.shapes:
+            return False
+        if self._residual(output) is not None:
+            return super().knows(output, name)
+        active, reached = self._active(name), {output}
+        for node in reversed(self.nodes):
+            if node.result not in reached or node.result == name:
+                continue
+            feeding = [v for v in node.local if v in active]
+            if any(node.local[v] is None for v in feeding):
+                return False
+            reached.update(feeding)
+        # An input that is constant here has no derivative, which is not to say that it is zero.
+        return name in reached or name in self.differentiable
+
+    def _compose(self, output: str, name: str) -> Expression | None:
+        if not self.knows(output, name):
             return None
         if (residual := self._residual(output)) is not None:
             return self._through(*residual, name)
-        active = self._active(name)
-        sums = {output: identity(output, self._dims(output))}
-        for node in reversed(self.nodes):
-            outer = sums.get(node.result)
-            if outer is None or node.result == name:
-                continue
-            for variable, local in node.local.items():
-                if variable not in active:
-                    continue
-                if local is None:
-                    return None
-                path = compose(outer, local, len(self._dims(node.result)))
-                sums[variable] = _sum(sums[variable], path) if variable in sums else path
-        if name in sums:
-            return sums[name]
-        # An input that is constant here has no derivative, which is not to say that it is zero.
-        return self._zero(output, name) if name in self.differentiable else None
+        return composed(self, output, name) or self._zero(output, name)
 
     def _residual(self, name: str) -> tuple[int, str] | None:
         """The call and its own name for what it computes beside its result; None for all else."""
@@ -298,7 +380,7 @@ class Chain(Operation):
             if local is None or inner is None:
                 return None
             path = compose(local, inner, len(self._dims(variable)))
-            total = path if total is None else _sum(total, path)
+            total = path if total is None else added(total, path)
         return self._zero(output, name) if total is None else total
 
     def _zero(self, output: str, name: str) -> Expression:
@@ -314,8 +396,6 @@ class Chain(Operation):
 
     def links(self, name: str) -> list[str]:
         """The chain rule as nested einsum patterns, one line a path: `'pq,pqrs,rstu->tu'`."""
-        from gradcheck.graph import paths
-
         return paths(self, name)
 
     # ------------------------------------------------------------------ evaluation
@@ -323,14 +403,14 @@ class Chain(Operation):
     def environment(self, xp: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """Every variable by name: inputs, parameters, intermediate results and residuals."""
         known = dict(values)
-        for node in self.nodes:
-            operation = node.call.operation
-            inner = {n: known[node.names[n]] for n in operation.inputs}
-            for n, v in node.call.params.items():
+        for index, call in enumerate(self.layout.calls):
+            operation, names = call.operation, self.layout.names[index]
+            inner = {n: known[names[n]] for n in operation.inputs}
+            for n, v in call.params.items():
                 inner[n] = known[v] if isinstance(v, str) else _settled(v)
-            known.update((name, inner[n]) for n, name in self._fixed(node).items())
+            known.update((name, inner[n]) for n, name in self._fixed(index, call).items())
             produced = operation.environment(xp, inner)
-            known.update({node.names[n]: v for n, v in produced.items() if n not in inner})
+            known.update({names[n]: v for n, v in produced.items() if n not in inner})
         return known
 
     def pull(
@@ -376,44 +456,6 @@ class Chain(Operation):
 _NONE: Any = object()
 
 
-class Jacobians(dict[str, Expression]):
-    """The composed derivatives of a chain, made when they are asked for."""
-
-    def __init__(self, chain: Chain) -> None:
-        super().__init__()
-        self._chain = chain
-
-    def __missing__(self, name: str) -> Expression:
-        expression = self._chain.slice_derivative(self._chain.result, name)
-        if expression is None:
-            known = ", ".join(self._chain.shapes)
-            raise UsageError(
-                f"{self._chain.name} has no derivative with respect to {name!r}; its variables are {known}"
-            )
-        self[name] = expression
-        return expression
-
-    def keys(self) -> Any:
-        """The inputs that a derivative is claimed for."""
-        return {c.input: None for c in self._chain.claims() if c.form != "missing"}.keys()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    def items(self) -> Any:
-        """Pairs of input and expression."""
-        return [(n, self[n]) for n in self.keys()]
-
-
-def _sum(left: Expression, right: Expression) -> Expression:
-    from gradcheck.algebra.compose import relabel
-
-    return normalise(left + relabel(right, left.output))
-
-
 def _strictest(name: str, domains: list[Domain]) -> Domain:
     """One variable in several places lives in the narrowest of their domains."""
     order = (
@@ -446,20 +488,3 @@ def _strictest(name: str, domains: list[Domain]) -> Domain:
         mixed = replace(natural[0], shape=best.shape)
         return constant(mixed) if all(not d.differentiable for d in domains) else mixed
     return best
-
-
-def _shown(call: Call) -> str:
-    """The chain as one would write it."""
-    values = list(call.arguments.items())
-    (slot, first), rest = values[0], values[1:]
-    plain = all(v == n for n, v in rest) and not call.where
-    fixed = [f"{n}={v!r}" for n, v in call.params.items() if v != n]
-    if call.operation.name in ("plus", "minus"):
-        parts = [_shown(v) if isinstance(v, Call) else str(v) for _, v in values]
-        return f" {'+' if call.operation.name == 'plus' else '-'} ".join(parts)
-    if isinstance(first, Call) and plain and not fixed and "(" not in (left := _shown(first)):
-        return f"{left} >> {call.operation.name}"
-    if first == slot and plain and not fixed:
-        return call.operation.name
-    shown = [_shown(v) if isinstance(v, Call) else f'"{v}"' for _, v in values]
-    return f"{call.operation.name}({', '.join([*shown, *fixed])})"

@@ -7,18 +7,19 @@ call that names them, with a number behind where that name is taken.
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.shapes import DOTS, is_number
-from gradcheck.algebra.terms import free_alphabet
 from gradcheck.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gradcheck.algebra.shapes import Shape
-    from gradcheck.chain import Call, Chain
+    from gradcheck.chain import Call
 
 
 @dataclass
@@ -38,77 +39,60 @@ class Layout:
     shapes: dict[str, Shape] = field(default_factory=dict)
     leading: list[tuple[str, ...]] = field(default_factory=list)
     taken: dict[str, None] = field(default_factory=dict)
-    _axes: dict[tuple[int, str], str] = field(default_factory=dict)
+    _axes: list[dict[str, str]] = field(default_factory=list)
 
     def axis_of(self, index: int) -> Callable[[str], str]:
         """The chain's name for an axis of a call."""
-        return lambda axis: axis if is_number(axis) else self._axes.get((index, axis), axis)
+        return lambda axis: axis if is_number(axis) else self._axes[index].get(axis, axis)
 
     def axes_of_call(self, index: int) -> list[str]:
         """The names that a call's operation has for its axes."""
-        return [axis for i, axis in self._axes if i == index]
+        return list(self._axes[index])
 
 
-def arrange(root: Call) -> Layout:
-    """The layout of the graph that ends in a call.
+def arrange(root: Call, fed: Iterable[Arrangement] = ()) -> Arrangement:
+    """The graph that ends in a call, its variables named and its axes unified.
+
+    Args:
+        root: The last call.
+        fed: The arrangements of the chains that feed it. The graph usually begins with all calls of
+            one of them, and only what comes after those is arranged anew.
 
     Raises:
         SpecError: Where ranks or fixed sizes do not fit, naming the variable and both calls.
     """
-    layout = Layout(_ordered(root))
-    _name_variables(layout)
-    forced: int | None = None
+    arrangements = list(fed)
+    calls = _ordered(root, arrangements)
+    begun = [a for a in arrangements if a.begins(calls)]
+    start = max(begun, key=lambda a: len(a.calls)).copy() if begun else Arrangement()
+    forced = None
     while True:
         try:
-            unifier = _Unifier(layout, forced)
-            unifier.run()
-            break
+            start.extend(calls)
         except _RankNeededError as need:
             forced = need.rank
-    unifier.write()
-    return layout
+        except _NameTakenError:
+            forced = None
+        else:
+            return start
+        start = Arrangement(forced)
 
 
-def _ordered(root: Call) -> list[Call]:
-    found: dict[int, Call] = {}
-
-    def visit(call: Call) -> None:
-        if id(call) in found:
-            return
-        for value in call.arguments.values():
-            if not isinstance(value, str):
-                visit(value)
-        found[id(call)] = call
-
-    visit(root)
+def _ordered(root: Call, begun: list[Arrangement]) -> list[Call]:
+    """The calls of a graph, each after those that feed it: without recursion, for graphs are deep."""
+    first = next((v for v in root.arguments.values() if not isinstance(v, str)), None)
+    known = next((a.calls for a in begun if a.calls[-1] is first), [])
+    found: dict[int, Call] = dict(zip(map(id, known), known, strict=True))
+    pending: list[tuple[Call, Iterator[Any]]] = [(root, iter(root.arguments.values()))]
+    while pending:
+        call, values = pending[-1]
+        fed = next((v for v in values if not isinstance(v, str) and id(v) not in found), None)
+        if fed is not None:
+            pending.append((fed, iter(fed.arguments.values())))
+        else:
+            pending.pop()
+            found[id(call)] = call
     return list(found.values())
-
-
-def _name_variables(layout: Layout) -> None:
-    """Leaves keep their names; outputs get theirs, with _2, _3, … where it is taken."""
-    for call in layout.calls:
-        leaves = [v for v in call.arguments.values() if isinstance(v, str)]
-        leaves += [v for v in call.params.values() if isinstance(v, str)]
-        layout.taken.update(dict.fromkeys(leaves))
-    results: dict[int, str] = {}
-    for call in layout.calls:
-        names = {n: v if isinstance(v, str) else results[id(v)] for n, v in call.arguments.items()}
-        names.update({n: v for n, v in call.params.items() if isinstance(v, str)})
-        for name in call.operation.shapes:
-            if name not in names and name not in call.params:
-                names[name] = _unused(name, layout.taken)
-                layout.taken[names[name]] = None
-        results[id(call)] = names[call.operation.result]
-        layout.names.append(names)
-
-
-def _unused(name: str, taken: dict[str, None]) -> str:
-    if name not in taken:
-        return name
-    number = 2
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
 
 
 class _RankNeededError(Exception):
@@ -119,35 +103,127 @@ class _RankNeededError(Exception):
         super().__init__()
 
 
+class _NameTakenError(Exception):
+    """A new variable has the name that was given to a result: start again, variables come first."""
+
+
+class Arrangement:
+    """Names and unified axes of the calls so far; more calls may follow.
+
+    Attributes:
+        calls: The calls, each after those that feed it.
+        names: For each call, the chain's name of each of the operation's names.
+        taken: All names of variables and parameters.
+        mixed: Whether a variable is an integer in one place and may be something else in another.
+    """
+
+    def __init__(self, forced: int | None = None) -> None:
+        self.calls: list[Call] = []
+        self.names: list[dict[str, str]] = []
+        self.taken: dict[str, None] = {}
+        self.mixed = False
+        self._unifier = _Unifier(forced)
+        self._leaves: dict[str, str] = {}
+        self._results: dict[int, str] = {}
+        self._numbers: dict[str, int] = {}
+
+    def begins(self, calls: list[Call]) -> bool:
+        """Whether the graph of these calls begins with those that are arranged here."""
+        return calls[: len(self.calls)] == self.calls
+
+    def copy(self) -> Arrangement:
+        """One that can be extended while this one stays as it is."""
+        other = Arrangement()
+        for name, value in self.__dict__.items():
+            setattr(other, name, value if isinstance(value, bool) else value.copy())
+        return other
+
+    def extend(self, calls: list[Call]) -> None:
+        """The calls that are new among these, named and unified with those before.
+
+        Raises:
+            SpecError: Where ranks or fixed sizes do not fit.
+        """
+        first = len(self.calls)
+        self._name_leaves(calls[first:])
+        for index, call in enumerate(calls[first:], first):
+            self.calls.append(call)
+            self.names.append(self._named(call))
+            self._unifier.add(index, call, self.names[index])
+
+    def _name_leaves(self, calls: list[Call]) -> None:
+        """Leaves keep their names, whatever is called so among the results."""
+        for call in calls:
+            inputs = call.operation.inputs
+            leaves = {v: inputs[n].kind for n, v in call.arguments.items() if isinstance(v, str)}
+            leaves.update((v, "") for v in call.params.values() if isinstance(v, str))
+            for name, kind in leaves.items():
+                if name in self.taken and name not in self._leaves:
+                    raise _NameTakenError
+                seen = self._leaves.setdefault(name, kind)
+                self.mixed |= seen != kind and not {seen, kind}.isdisjoint({"labels", "integers"})
+                self.taken[name] = None
+
+    def _named(self, call: Call) -> dict[str, str]:
+        """The chain's names; outputs get theirs with _2, _3, … behind where it is taken."""
+        given = call.arguments.items()
+        names = {n: v if isinstance(v, str) else self._results[id(v)] for n, v in given}
+        names.update({n: v for n, v in call.params.items() if isinstance(v, str)})
+        for name in call.operation.shapes:
+            if name not in names and name not in call.params:
+                names[name] = _unused(name, self.taken, self._numbers)
+                self.taken[names[name]] = None
+        self._results[id(call)] = names[call.operation.result]
+        return names
+
+    def layout(self) -> Layout:
+        """The layout, its axes named."""
+        layout = Layout(list(self.calls), list(self.names), taken=dict(self.taken))
+        self._unifier.write(layout)
+        return layout
+
+
+def _unused(name: str, taken: Mapping[str, None], numbers: dict[str, int]) -> str:
+    """The name, with the next free number where it is taken; names are never given back."""
+    if name not in taken:
+        return name
+    number = numbers.get(name, 2)
+    while f"{name}_{number}" in taken:
+        number += 1
+    numbers[name] = number
+    return f"{name}_{number}"
+
+
 _Axis = tuple[int, str]
 
 
 class _Unifier:
     """Unification of the axes of all calls, by position."""
 
-    def __init__(self, layout: Layout, forced: int | None) -> None:
-        self.layout = layout
+    def __init__(self, forced: int | None) -> None:
         self.forced = forced
         self.parent: dict[_Axis, _Axis] = {}
         self.order: list[_Axis] = []
         self.variables: dict[str, tuple[tuple[_Axis | str, ...], str]] = {}
-        self.dots: list[tuple[_Axis, ...] | None] = [None] * len(layout.calls)
+        self.dots: list[tuple[_Axis, ...] | None] = []
         self.base: dict[_Axis, _Axis] = {}
 
-    def run(self) -> None:
-        """All calls in order: fed inputs first, then variables seen before, then new ones."""
-        for index, call in enumerate(self.layout.calls):
-            names = self.layout.names[index]
-            slots = sorted(
-                call.operation.inputs,
-                key=lambda s: names[s] not in self.variables,
-            )
-            for slot in slots:
-                self._slot(index, call, slot, names[slot])
-            for name, shape in call.operation.shapes.items():
-                if name not in call.operation.inputs and name in names:
-                    dims = self._expand(index, shape)
-                    self.variables.setdefault(names[name], (dims, call.operation.name))
+    def copy(self) -> _Unifier:
+        """One that can be extended while this one stays as it is."""
+        other = _Unifier(self.forced)
+        for name in ("parent", "order", "variables", "dots", "base"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
+
+    def add(self, index: int, call: Call, names: Mapping[str, str]) -> None:
+        """The next call: fed inputs first, then variables seen before, then new ones."""
+        self.dots.append(None)
+        for slot in sorted(call.operation.inputs, key=lambda s: names[s] not in self.variables):
+            self._slot(index, call, slot, names[slot])
+        for name, shape in call.operation.shapes.items():
+            if name not in call.operation.inputs and name in names:
+                dims = self._expand(index, shape)
+                self.variables.setdefault(names[name], (dims, call.operation.name))
 
     def _slot(self, index: int, call: Call, slot: str, variable: str) -> None:
         shape = call.operation.inputs[slot].shape
@@ -224,58 +300,86 @@ class _Unifier:
         keep, drop = (b, a) if b[0] == -1 else (a, b)
         self.parent[drop] = keep
 
-    def write(self) -> None:
+    def write(self, layout: Layout) -> None:
         """Names for the classes, into the layout."""
-        names: dict[_Axis, str] = {}
-        taken: dict[str, None] = {}
-        for axis in [a for a in self.order if not a[1].startswith("#")]:
-            root = self._find(axis)
-            if root not in names:
-                names[root] = axis[1] if root[0] == -1 else _unused(axis[1], taken)
-                names[root] = root[1] if root[0] == -1 else names[root]
-                taken[names[root]] = None
-        for axis in [a for a in self.order if a[1].startswith("#")]:
-            root = self._find(axis)
-            if root not in names:
-                names[root] = f"#{names[self._find(self.base[axis])]}"
-        layout = self.layout
-        layout._axes = {a: names[self._find(a)] for a in self.order}
-        for index in range(len(layout.calls)):
-            dots = self.dots[index] or ()
-            layout.leading.append(tuple(names[self._find(a)] for a in dots))
-            for k, a in enumerate(dots):
-                layout._axes[index, f"...{k}"] = names[self._find(a)]
+        names = self._class_names()
+        layout._axes = [{} for _ in self.dots]
+        for axis in self.order:
+            if axis[0] >= 0:
+                layout._axes[axis[0]][axis[1]] = names[self._find(axis)]
+        for index, own in enumerate(self.dots):
+            layout.leading.append(tuple(names[self._find(a)] for a in own or ()))
+            layout._axes[index].update((f"...{k}", a) for k, a in enumerate(layout.leading[index]))
         layout.shapes = {
             v: tuple(d if isinstance(d, str) else names[self._find(d)] for d in dims)
             for v, (dims, _) in self.variables.items()
         }
 
+    def _class_names(self) -> dict[_Axis, str]:
+        names: dict[_Axis, str] = {}
+        taken: dict[str, None] = {}
+        numbers: dict[str, int] = {}
+        for axis in [a for a in self.order if not a[1].startswith("#")]:
+            root = self._find(axis)
+            if root not in names:
+                fixed = root[0] == -1
+                names[root] = root[1] if fixed else _unused(axis[1], taken, numbers)
+                taken[names[root]] = None
+        for axis in [a for a in self.order if a[1].startswith("#")]:
+            root = self._find(axis)
+            if root not in names:
+                names[root] = f"#{names[self._find(self.base[axis])]}"
+        return names
 
-def paths(chain: Chain, name: str) -> list[str]:
-    """The chain rule along each path from the result to a variable, as einsum patterns in letters."""
-    found: list[list[tuple[str, str]]] = []
 
-    def walk(variable: str, path: list[tuple[str, str]]) -> None:
-        if variable == name:
-            found.append(path)
-            return
-        for node in chain.nodes:
-            if node.result == variable:
-                for source in node.local:
-                    walk(source, [*path, (variable, source)])
-
-    walk(chain.result, [])
-    return [_pattern(chain, path) for path in found if path]
+# A longer text is shortened in the middle; what several calls share is called by its name in it.
+LONGEST = 300
+ENDS = 40
 
 
-def _pattern(chain: Chain, path: list[tuple[str, str]]) -> str:
-    supply = iter(free_alphabet(()))
-    first = path[0][0]
-    letters = {first: "".join(next(supply) for _ in chain._dims(first))}
-    groups, names = [], []
-    for result, source in path:
-        letters[source] = "".join(next(supply) for _ in chain._dims(source))
-        groups.append(letters[result] + letters[source])
-        names.append(f"∂{result}/∂{source}")
-    output = letters[first] + letters[path[-1][1]]
-    return f"einsum('{','.join(groups)}->{output}', {', '.join(names)})"
+def shown(arranged: Arrangement) -> str:
+    """The graph as one would write it: `a >> b`, or calls.
+
+    What would be longer than `LONGEST` is shortened, with the number of calls and a fingerprint of the
+    whole: two graphs that begin and end alike are not called the same.
+    """
+    whole: dict[int, str] = {}
+    for call in arranged.calls:
+        fed = [v for v in call.arguments.values() if not isinstance(v, str)]
+        if all(id(v) in whole for v in fed) and len(text := _text(call, whole)) <= LONGEST:
+            whole[id(call)] = text
+    return whole.get(id(arranged.calls[-1])) or _shortened(arranged)
+
+
+def _shortened(arranged: Arrangement) -> str:
+    uses = Counter(id(v) for c in arranged.calls for v in c.arguments.values())
+    texts: dict[int, str] = {}
+    prints: dict[int, int] = {}
+    for call, names in zip(arranged.calls, arranged.names, strict=True):
+        text = _text(call, texts)
+        half = LONGEST // 2
+        cut = text if len(text) <= 2 * LONGEST else f"{text[:half]} … {text[-half:]}"
+        texts[id(call)] = names[call.operation.result] if uses[id(call)] > 1 else cut
+        parts = [v if isinstance(v, str) else prints[id(v)] for v in call.arguments.values()]
+        described = repr((call.operation.name, parts, call.params, call.where))
+        prints[id(call)] = zlib.crc32(described.encode())
+    root = id(arranged.calls[-1])
+    start, end = texts[root][:ENDS], texts[root][-ENDS:]
+    return f"{start} … {end} [{len(arranged.calls)} calls, {prints[root]:08x}]"
+
+
+def _text(call: Call, texts: Mapping[int, str]) -> str:
+    """A call in the texts of those that feed it."""
+    values = list(call.arguments.items())
+    (slot, first), rest = values[0], values[1:]
+    plain = all(v == n for n, v in rest) and not call.where
+    fixed = [f"{n}={v!r}" for n, v in call.params.items() if v != n]
+    if call.operation.name in ("plus", "minus"):
+        parts = [v if isinstance(v, str) else texts[id(v)] for _, v in values]
+        return f" {'+' if call.operation.name == 'plus' else '-'} ".join(parts)
+    if not isinstance(first, str) and plain and not fixed and "(" not in (left := texts[id(first)]):
+        return f"{left} >> {call.operation.name}"
+    if first == slot and plain and not fixed:
+        return call.operation.name
+    written = [f'"{v}"' if isinstance(v, str) else texts[id(v)] for _, v in values]
+    return f"{call.operation.name}({', '.join([*written, *fixed])})"

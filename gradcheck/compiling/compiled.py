@@ -84,7 +84,15 @@ class Compiled:
                 raise UsageError(
                     f"{self.operation.name} has no input {name!r}; it has {', '.join(self.operation.inputs)}"
                 )
-            self.operation.derivative(self.request.output, name)
+            self._check_known(name)
+
+    def _check_known(self, name: str) -> None:
+        """What runs link by link needs no expression of the whole, which may have too many terms."""
+        output = self.request.output
+        if self.method in ("dense", "structured"):
+            self.operation.derivative(output, name)
+        elif not self.operation.knows(output, name):
+            raise self.operation._unknown(output, name)
 
     @property
     def request(self) -> Request:

@@ -5,6 +5,8 @@ Equal operations on equal operands are one node, so that nothing is computed twi
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,7 @@ class Node:
         shape: The sizes of the result.
         dtype: Its dtype; "" where it is not known, "number" for a Python number.
         name: What the source may call it.
+        made: When it was made: after its operands, before what uses it.
     """
 
     op: str
@@ -51,6 +54,7 @@ class Node:
     shape: tuple[int, ...]
     dtype: str
     name: str = ""
+    made: int = field(default_factory=itertools.count().__next__, repr=False)
 
     @property
     def size(self) -> int:
@@ -184,6 +188,38 @@ def cost(results: Iterable[Node], free: Iterable[Node] = ()) -> float:
     """What computing the results takes, in entries read and written; `free` nodes are there already."""
     done = {id(n) for n in reachable(free)}
     return sum(node_cost(n) for n in reachable(results) if id(n) not in done)
+
+
+def extra_cost(first: Node | None, second: Node | None, free: Iterable[Node] = ()) -> float:
+    """The cost of computing the first, less that of the second, for any number of nodes below.
+
+    What both need cancels, and nothing below it is looked at: from the last node back, each is reached
+    after all that uses it.
+    """
+    needs: dict[int, int] = {}  # 1: the first needs it, 2: the second, 3: both
+    heap: list[tuple[int, Node]] = []
+    apart, total = 0, 0.0
+
+    def reach(node: Node, bits: int) -> None:
+        nonlocal apart
+        before = needs.get(node.made, 0)
+        if not before:
+            heapq.heappush(heap, (-node.made, node))
+        after = needs[node.made] = before | bits
+        apart += (after in (1, 2)) - (before in (1, 2))
+
+    for node, bits in ((first, 1), (second, 2), *((n, 3) for n in free)):
+        if node is not None:
+            reach(node, bits)
+    while apart:
+        node = heapq.heappop(heap)[1]
+        bits = needs[node.made]
+        if bits != 3:
+            apart -= 1
+            total += node_cost(node) if bits == 1 else -node_cost(node)
+        for operand in node.operands():
+            reach(operand, bits)
+    return total
 
 
 def node_cost(node: Node) -> float:

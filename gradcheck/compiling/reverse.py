@@ -15,7 +15,7 @@ from gradcheck.algebra.compose import compose, jvp_of, lift, relabel, vjp_of
 from gradcheck.algebra.shapes import DOTS, at_rank, leading_axes, rank_in
 from gradcheck.algebra.terms import Expression, Term
 from gradcheck.compiling.contraction import Piece, align, settled, total
-from gradcheck.compiling.graph import Node, cost
+from gradcheck.compiling.graph import Node, extra_cost
 from gradcheck.compiling.lowering import Scope, whole
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # A closed form of more terms than this is not looked at: it would hardly be the cheaper one.
 MOST_TERMS = 16
+# Nor one of longer terms: the cotangents on the way are kept, and it starts again from one of them.
+MOST_FACTORS = 12
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Reverse:
         if fused is not None:
             closed = self._lower(fused)
             free = self._shared(feeds)
-            if _cost_of(closed, free) < _cost_of(best, free):
+            if extra_cost(closed.node, best.node, free) < 0:
                 best, form = closed, fused
         self.forms[variable] = form
         name = f"d({variable})"
@@ -148,7 +150,7 @@ class Reverse:
             local = self._local(link, variable)
             if outer is None:
                 parts.append(self._pullback(link, variable))
-            elif len(outer.terms) * len(local.terms) > MOST_TERMS:
+            elif _too_long(outer, local):
                 return None
             else:
                 composed = compose(
@@ -175,8 +177,9 @@ class Reverse:
         return Piece(zeros, tuple(map(str, range(len(shape)))))
 
 
-def _cost_of(piece: Piece, free: list[Node]) -> float:
-    return cost([piece.node], free) if piece.node is not None else 0.0
+def _too_long(outer: Expression, local: Expression) -> bool:
+    factors = [max((len(t.factors) for t in e.terms), default=0) for e in (outer, local)]
+    return len(outer.terms) * len(local.terms) > MOST_TERMS or sum(factors) > MOST_FACTORS
 
 
 def _ordered(piece: Piece, order: tuple[str, ...], scope: Scope) -> Piece:

@@ -10,8 +10,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
+from gradcheck.accumulating import why_link_by_link
 from gradcheck.errors import UsageError
 from gradcheck.oracles.differences import differences
+from gradcheck.oracles.finding import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 
     from gradcheck.backends.base import Backend
     from gradcheck.operation import Claim, Operation
-    from gradcheck.oracles.finding import Finding
 
+_EXACT_TAKES = (
+    "exact takes one expression; verify the links by themselves, or a shorter part of the chain"
+)
 # They work without examples: their verdicts hold exactly, for every shape or at small ones.
 EXACT = ("symbolic", "exact")
 ORACLES = (*EXACT, "autograd", "jax", "torch", "tensorflow", "native", "differences")
@@ -136,6 +140,8 @@ def examine_exactly(name: str, operation: Operation, claim: Claim, seed: int) ->
         return symbolic(operation, claim, seed=seed)
     from gradcheck.oracles.exact import exact
 
+    if apart := why_link_by_link(operation, claim):
+        return Finding("undecided", reason=f"not supported: {apart}, and {_EXACT_TAKES}")
     return exact(operation, claim, seed=seed)
 
 

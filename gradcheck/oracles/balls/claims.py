@@ -8,12 +8,14 @@ same. Along an axis of size 1, every letter reads the one entry that there is (`
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flint import arb
 
+from gradcheck.accumulating import accumulate, why_link_by_link
 from gradcheck.algebra.shapes import at_rank, is_number, rank_in
 from gradcheck.oracles.balls import entry as scalar
 from gradcheck.oracles.balls.entry import Entry, Trouble, literal, rational, troubled
@@ -21,7 +23,7 @@ from gradcheck.oracles.balls.namespace import BallArray, as_objects
 from gradcheck.oracles.balls.rules import function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gradcheck.algebra.terms import Expression, Factor, Term
     from gradcheck.operation import Claim, Operation
@@ -56,14 +58,36 @@ class Claimed:
 
     def derivative(self, claim: Claim) -> Any:
         """The claimed derivative: an array of entries without tangents, output axes first."""
-        expression = self.operation.derivative(claim.output, claim.input, rank_in(self.sizes))
-        dims = self._dims(claim)
-        out = np.empty(self.shape(claim), dtype=object)
+        if why_link_by_link(self.operation, claim):
+            return self._link_by_link(claim)
+        rank = rank_in(self.sizes)
+        expression = self.operation.derivative(claim.output, claim.input, rank)
+        return self._evaluated(expression, self._dims(claim))
+
+    def _evaluated(self, expression: Expression, dims: Sequence[str]) -> Any:
+        out = np.empty(tuple(map(self.extent, dims)), dtype=object)
         for place in np.ndindex(out.shape):
             out[place] = Entry(arb(0))
         for term in expression.terms:
             self._add(out, term, expression, dict(zip(expression.output, dims, strict=True)))
         return out
+
+    def _link_by_link(self, claim: Claim) -> Any:
+        """The derivative of a chain too long for one expression."""
+
+        def evaluate(local: Expression) -> Any:
+            dims = [local.terms[0].axes[s] for s in local.output]
+            rows = math.prod(map(self.extent, dims[: local.title[0][1]]))
+            return self._evaluated(local, dims).reshape(rows, -1)
+
+        def multiply(outer: Any, own: Any) -> Any:
+            rows = [[_dot(row, column) for column in own.T] for row in outer]
+            return np.array(rows, dtype=object).reshape(len(outer), own.shape[1])
+
+        chain: Any = self.operation
+        rank, add = rank_in(self.sizes), np.frompyfunc(scalar.add, 2, 1)
+        found = accumulate(chain, claim.output, claim.input, rank, evaluate, multiply, add)
+        return np.asarray(found, dtype=object).reshape(self.shape(claim))
 
     def shape(self, claim: Claim) -> tuple[int, ...]:
         """The sizes of a claimed derivative."""
@@ -141,6 +165,13 @@ class Claimed:
         if isinstance(value, int | float):
             return as_objects(Entry(literal(value)))
         return self.space.asarray(value).entries
+
+
+def _dot(row: Any, column: Any) -> Entry:
+    total = Entry(arb(0))
+    for a, b in zip(row, column, strict=True):
+        total = scalar.add(total, scalar.multiply(a, b))
+    return total
 
 
 def _assignments(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.algebra.shapes import rank_in
-from gradcheck.algebra.source import _PACKAGE, _SPECS
-from gradcheck.errors import GradcheckError, Location, SpecError, UnsupportedOperation
+from gradcheck.algebra.source import internal
+from gradcheck.errors import GradcheckError, Location, SpecError, UnsupportedOperation, in_words
 from gradcheck.oracles.exact.array import NeedsCellError, ResampleError, StraddleError
 from gradcheck.oracles.exact.claim import ClaimUndefinedError
 from gradcheck.oracles.exact.evaluation import MOST_RELATED, Evaluator, Outcome, Settings
@@ -142,7 +142,7 @@ def _at(evaluator: Evaluator, case: Case, record: _Record) -> None:
             return
         where = _user_line(error)
         raise _UndecidedError(
-            f"{where}the forward raises {type(error).__name__} on exact arrays: {error}"
+            f"{where}the forward raises {type(error).__name__} on exact arrays: {in_words(error)}"
         ) from error
 
 
@@ -156,8 +156,11 @@ def _never(error: Exception, case: Case) -> str:
 def _user_line(error: BaseException) -> str:
     """The innermost line outside the package, with a colon."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        internal = frame.filename.startswith(_PACKAGE) and not frame.filename.startswith(_SPECS)
-        if not internal and "numpy" not in frame.filename and frame.lineno is not None:
+        if (
+            not internal(frame.filename)
+            and "numpy" not in frame.filename
+            and frame.lineno is not None
+        ):
             return f"{Location(frame.filename, frame.lineno)}: "
     return ""
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gradcheck.accumulating import why_link_by_link
 from gradcheck.algebra.canonical.decide import vanishes, with_relations
 from gradcheck.algebra.canonical.residues import ACCEPTED, agree_at_random
 from gradcheck.algebra.canonical.text import shown
 from gradcheck.algebra.canonical.undecided import DividesByZero, Undecided
-from gradcheck.errors import SpecError
+from gradcheck.algebra.source import internal
+from gradcheck.errors import SpecError, in_words
 from gradcheck.oracles.finding import Finding
 from gradcheck.oracles.symbolic.cases import cases
 from gradcheck.oracles.symbolic.links import NotByLinksError, by_links
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from gradcheck.operation import Claim, Operation
 
 # What a forward raises that was written for numbers only.
-_ODD = (SpecError, TypeError, AttributeError, ValueError, RecursionError)
+_ODD = (TypeError, AttributeError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def symbolic(operation: Operation, claim: Claim, *, seed: int = 0) -> Finding:
         found = [_claim(Run(operation, c), claim, seed) for c in cases(operation)]
         return _all(operation, found, claim)
 
+    if apart := why_link_by_link(operation, claim):
+        return _by_links(operation, claim, Finding("undecided", reason=apart), seed)
     found = guarded(decide)
     if found.verdict != "undecided" or claim.form != "chain":
         return found
@@ -144,8 +148,10 @@ def guarded(decide: Callable[[], Finding]) -> Finding:
         return decide()
     except Undecided as error:
         return Finding("undecided", reason=_sentence(error))
+    except SpecError as error:  # the forward is wrong, whatever it is run on; it says what to write
+        return Finding("undecided", reason=str(error))
     except _ODD as error:
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        text = f"{type(error).__name__}: {in_words(error)}"
         return Finding("undecided", reason=f"not one index expression: {text}{_line(error)}")
 
 
@@ -158,10 +164,7 @@ def _sentence(error: Undecided) -> str:
 
 def _line(error: BaseException) -> str:
     """The user's own line in a traceback."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if "/gradcheck/" not in f.filename
-    ]
-    frames += [f for f in traceback.extract_tb(error.__traceback__) if "/_specs/" in f.filename]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not internal(f.filename)]
     return f" ({frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
 
 

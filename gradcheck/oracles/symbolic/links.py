@@ -8,6 +8,7 @@ with the derivatives [u > v] and [v > u] gives 0 for u = v = x, where the truth 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from gradcheck.algebra.terms import Expression
     from gradcheck.chain import Chain, Node
     from gradcheck.domains import Domain
+
+
+# A longer chain is not tried as one: its forward nests each link's form in the next one's.
+MOST_LINKS = 24
 
 
 class NotByLinksError(Exception):
@@ -49,11 +54,20 @@ def by_links(chain: Chain, claim: Claim, decide: Callable[[Any, Claim], Finding]
         raise NotByLinksError(f"{claim.output} is not the result of the chain")
     nodes = [(node, slots) for node in chain.nodes if (slots := _slots(chain, node, claim))]
     bound, branches = 0.0, False
+    decided: dict[tuple[int, str], Finding] = {}
     for node, slots in nodes:
         operation = node.call.operation
         _check_parameters(node)
         for slot in slots:
-            found = decide(operation, Claim(operation.result, slot, "jacobian", slot))
+            key = (id(operation), slot)
+            if key not in decided:
+                decided[key] = decide(operation, Claim(operation.result, slot, "jacobian", slot))
+            found = decided[key]
+            if found.verdict == "suspect":
+                # Whether the chain is wrong there is for a certificate to say: another link may be 0.
+                place = f"link {_place(chain, node)} of {len(chain.nodes)}"
+                why = f"{place}, {operation.name}, is wrong in {slot}: {found.reason}"
+                return replace(found, reason=why)
             if found.verdict != "proved":
                 raise NotByLinksError(
                     f"the link {operation.name} is {found.verdict} with respect to {slot}"
@@ -76,8 +90,19 @@ def by_links(chain: Chain, claim: Claim, decide: Callable[[Any, Claim], Finding]
     return Finding("proved", statement=words, bound=bound)
 
 
+def _place(chain: Chain, node: Node) -> int:
+    return next(i for i, other in enumerate(chain.nodes, 1) if other is node)
+
+
 def _runs(chain: Chain, *, branches: bool) -> list[Run]:
     """The chain's forward in each case, as one; where that is too large, link by link."""
+    if len(chain.nodes) > MOST_LINKS and not branches:
+        return [_Apart(chain, case) for case in cases(chain)]
+    if len(chain.nodes) > MOST_LINKS:
+        raise NotByLinksError(
+            "whether a branch is tied in a whole cell needs the forward as one, and "
+            f"{len(chain.nodes)} links are too many for that"
+        )
     try:
         return [Run(chain, case) for case in cases(chain)]
     except Undecided as error:
