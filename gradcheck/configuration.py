@@ -207,6 +207,8 @@ def verdicts(value: Any, where: str = "require_verdict") -> dict[str, str]:
             f"got {_shown(value)}"
         )
     for pattern, verdict in table.items():
+        if not isinstance(pattern, str):
+            raise UsageError(f"{where}: {_shown(pattern)} is no pattern of specs; write it as text")
         if not isinstance(verdict, str) or verdict not in VERDICTS:
             raise UsageError(f"{where}, {pattern}: {unknown('verdict', str(verdict), VERDICTS)}")
     return dict(table)

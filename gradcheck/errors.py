@@ -28,6 +28,14 @@ class Location:
         return f"{path}:{self.line}"
 
 
+def in_words(error: BaseException) -> str:
+    """The first line of an exception's text; for NumPy's refusal of arrays of `xp`, what to write."""
+    first = str(error).strip().partition("\n")[0]
+    if "__array_ufunc__" in first:
+        return "a NumPy function was called on an array of xp; write xp.tanh, not np.tanh"
+    return first
+
+
 class GradcheckError(Exception):
     """Base of all errors of gradcheck."""
 
@@ -80,6 +88,10 @@ class SpecError(GradcheckError):
 
 class UsageError(GradcheckError):
     """A call or a command line that asks for something that does not exist."""
+
+
+class TooManyTerms(UsageError):
+    """A derivative that would have too many terms to be written down as one expression."""
 
 
 class ShapeError(GradcheckError):

@@ -15,6 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.source import caller
+from gradcheck.configuration import is_spec_file
 from gradcheck.errors import GradcheckError, Location, SpecError, UsageError
 from gradcheck.operation import Operation
 
@@ -147,6 +148,10 @@ def resolve(
 
 
 def _resolve_one(text: str, broken: dict[str, GradcheckError] | None) -> list[Target]:
+    if not text.strip():
+        raise UsageError(
+            "a target is empty; name a spec, a file, a folder (. is this one) or a chain"
+        )
     if "::" in text:
         return [_of_address(text)]
     path = Path(text)
@@ -176,7 +181,7 @@ def _of_address(text: str) -> Target:
     file, _, name = text.partition("::")
     path = Path(file)
     if not path.is_file():
-        raise UsageError(f"there is no file {file}")
+        raise UsageError(f"there is no file {file or 'before ::'}; write file.py::name")
     operations = _operations(path)
     if name not in operations:
         near = get_close_matches(name, operations, n=1)
@@ -205,9 +210,7 @@ def _of_folder(folder: Path, broken: dict[str, GradcheckError] | None = None) ->
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(
-        p for p in folder.glob("*.py") if not p.name.startswith(("_", "test_", "conftest"))
-    )
+    return sorted(filter(is_spec_file, folder.glob("*.py")))
 
 
 def _of_file(path: Path) -> list[Target]:
@@ -404,6 +407,8 @@ def _evaluate(node: ast.expr, text: str) -> Any:
         case ast.BinOp(left=left, op=op, right=right):
             return _combine(_evaluate(left, text), op, _evaluate(right, text), text)
         case ast.Call(func=ast.Name() as func, args=args, keywords=keywords):
+            if any(k.arg is None for k in keywords):
+                raise UsageError(f"** in the chain {text!r} means nothing here; name each input")
             named = {k.arg: _evaluate(k.value, text) for k in keywords if k.arg}
             return _evaluate(func, text)(*(_evaluate(a, text) for a in args), **named)
     raise UsageError(

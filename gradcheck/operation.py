@@ -23,7 +23,7 @@ from gradcheck.algebra.shapes import (
 )
 from gradcheck.algebra.terms import as_fraction
 from gradcheck.algebra.text import equation
-from gradcheck.errors import SpecError, UsageError
+from gradcheck.errors import SpecError, TooManyTerms, UsageError
 from gradcheck.evaluation import Bindings, evaluate
 
 if TYPE_CHECKING:
@@ -112,6 +112,10 @@ class Operation(ABC):
     @abstractmethod
     def slice_derivative(self, output: str, name: str) -> Expression | None:
         """∂output/∂name of one slice, or None where nothing is claimed."""
+
+    def knows(self, output: str, name: str) -> bool:
+        """Whether ∂output/∂name is known."""
+        return self.slice_derivative(output, name) is not None
 
     def row_relations(self) -> dict[str, Relation]:
         """The operands whose rows sum to one, by name: inputs by their domains, outputs as declared."""
@@ -204,7 +208,10 @@ class Operation(ABC):
         return self * -1
 
     def __truediv__(self, divisor: object) -> Chain:
-        return self * (1 / as_fraction(divisor, "the divisor of a chain"))
+        by = as_fraction(divisor, "the divisor of a chain")
+        if not by:
+            raise SpecError(f"{self.name} is divided by 0", hint="divide by another number")
+        return self * (1 / by)
 
     def __radd__(self, other: object) -> Operation:
         if other == 0:  # what sum([...]) starts from
@@ -363,7 +370,11 @@ class Operation(ABC):
             if claim.form == "missing":
                 yield f"  ∂{claim.output}/∂{claim.input}: missing"
                 continue
-            expression = self.slice_derivative(claim.output, claim.input)
+            try:
+                expression = self.slice_derivative(claim.output, claim.input)
+            except TooManyTerms as error:
+                yield f"  ∂{claim.output}/∂{claim.input}: link by link; {str(error).splitlines()[0]}"
+                continue
             assert expression is not None
             yield f"  {equation(expression)}"
             yield from (f"    wherever {c}" for c in expression.conditions())

@@ -62,7 +62,7 @@ def call(function: Callable[..., Any], name: str, values: Mapping[str, Any]) -> 
         return function(**values)
     except GradcheckError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         at = ", ".join(f"{argument} = {value}" for argument, value in values.items())
         problem = f"the function of input {name!r} raised {type(error).__name__} at {at}: {error}"
         hint = "it must return a domain or a Hypothesis strategy for all sizes"

@@ -18,6 +18,7 @@ from gradcheck.algebra.conditions import parse_condition
 from gradcheck.algebra.shapes import DOTS, Shape, axes_of, parse_shape
 from gradcheck.algebra.source import assigned_name, caller
 from gradcheck.algebra.terms import Expression, Term, free_alphabet
+from gradcheck.arguments import brief, check_call, check_returned, table
 from gradcheck.domains import Domain, as_domain, as_parameter
 from gradcheck.errors import SpecError
 from gradcheck.operation import Claim, Operation, check_outputs, row_relation
@@ -69,15 +70,19 @@ class Spec(Operation):
         name: str | None = None,
     ) -> None:
         self.location = caller()
-        self.name = name or assigned_name(self.location) or "spec"
+        self.name = str(name or assigned_name(self.location) or "spec")
         self.forward = forward
-        self.native = dict(native or {})
         self.source = source
         try:
+            _check_texts(name=name, source=source, where=where)
+            self.native = table(native, "native", 'native={"torch": torch.nn.functional.softmax}')
+            inputs = table(inputs, "inputs", 'inputs={"z": real("m n")}')
+            params = table(params, "params", 'params={"eps": number(1e-8, 1e-3)}')
             self._declare(inputs, output, params, where)
             self._claimed: dict[tuple[str, str], tuple[str, Expression]] = {}
-            self._take_jacobians(jacobian or {})
-            self._take_vjps(vjp or {})
+            example = f'jacobian={{"{next(iter(self.inputs), "x")}": einsum(...)}}'
+            self._take_jacobians(table(jacobian, "jacobian", example, pairs=True))
+            self._take_vjps(table(vjp, "vjp", example.replace("jacobian", "vjp")))
             self._check_native()
         except SpecError as error:
             raise error.within(spec=self.name, location=self.location) from None
@@ -109,6 +114,9 @@ class Spec(Operation):
         if inner:
             self._check_overrides(inner, declared, params or {})
         self._check_names()
+        if inner is None:
+            taken = ["xp", *self.inputs]
+            check_call(self.forward, taken, [*self.params], what="the forward", error=SpecError)
         self.outputs, self.relations = self._outputs(output, inner)
         self.shapes = {
             **(inner.shapes if inner else {}),
@@ -167,6 +175,10 @@ class Spec(Operation):
             raise SpecError("a spec has at least one output", hint='output={"a": "m n"}')
         shapes, relations = {}, {}
         for name, thing in items.items():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise SpecError(
+                    f"{name!r} is no name for an output", hint='write output={"a": "m n"}'
+                )
             if isinstance(thing, Domain):
                 shapes[name], relations[name] = thing.shape, thing
             else:
@@ -190,11 +202,16 @@ class Spec(Operation):
                 )
 
     def _check_native(self) -> None:
-        for framework in self.native:
+        for framework, function in self.native.items():
             if framework not in NATIVE:
                 raise SpecError(
                     f"native names the unknown framework {framework!r}",
                     hint=f"known are {', '.join(NATIVE)}",
+                )
+            if not callable(function):
+                raise SpecError(
+                    f"native[{framework!r}] is {brief(function)}, no function",
+                    hint=f"write the framework's own, called with ({', '.join(self.inputs)})",
                 )
 
     # ------------------------------------------------------------------ claims
@@ -310,6 +327,7 @@ class Spec(Operation):
             return self.forward.environment(xp, values)
         arrays = [values[n] for n in self.inputs]
         produced = self.forward(xp, *arrays, **{n: values[n] for n in self.params})
+        self._check_returned(produced)
         if not isinstance(produced, tuple):
             produced = (produced,)
         if len(produced) != len(self.outputs):
@@ -323,8 +341,25 @@ class Spec(Operation):
         check_outputs(self, named, self.sizes_of(values))
         return {**{n: values[n] for n in [*self.inputs, *self.params]}, **named}
 
+    def _check_returned(self, produced: Any) -> None:
+        """The forward gave arrays, whose shapes are looked at next."""
+        try:
+            check_returned(produced, "the forward")
+        except SpecError as error:
+            raise error.within(spec=self.name, location=self.location) from None
+
     def __repr__(self) -> str:
         return f"<Spec {self.name}: {', '.join(self.inputs)} → {', '.join(self.outputs)}>"
+
+
+def _check_texts(**given: object) -> None:
+    """What is written as text, or left out."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            hint = f'write {name}="..."'
+            if name == "where":
+                hint = 'write one condition, joined by and: where="l >= k and p != 0"'
+            raise SpecError(f"{name} is {brief(value)}, not text", hint=hint)
 
 
 def _is_zero(claim: object) -> bool:
@@ -396,9 +431,10 @@ def _probe(spec: Spec, axes: list[str], turn: int) -> tuple[int, ...]:
     try:
         with np.errstate(all="ignore"):
             produced = forward(xp, *values, **params)
+            check_returned(produced, "the forward")
     except SpecError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(
             f"the output's shape is not declared, and the forward cannot be run to find it: "
             f"{type(error).__name__}: {error}",

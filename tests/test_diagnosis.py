@@ -129,6 +129,7 @@ def test_patterns_are_told_with_an_entry_each():
         (FIRST - SEED, "wrong-letter", "wrong letter in term 2"),
         (FIRST, "missing-term", "a term is missing"),
         (FIRST - SECOND + FIRST, "factor", "wrong factor in term 1: 1/2 too much"),
+        ((FIRST - SECOND) / 2, "factor", "wrong factor: 2 is missing"),
         (FIRST - einsum("pq,ps,r->pqrs", "a", "a", ones), "missing-delta", "a delta is missing in term 2"),
         (FIRST - einsum("pq,ps,pr,qs->pqrs", "a", "a", delta, delta), "extra-delta",
          "a delta too many in term 2"),

@@ -18,9 +18,11 @@ PACKAGE = Path(gradcheck.__file__).parent
 # A room is a module or a folder of the package; its floor says what it may import.
 FLOORS = {
     "errors": 0,
+    "arguments": 1,
     "algebra": 1, "axioms": 1, "backends": 1, "domains": 1, "drawing": 1, "evaluation": 1, "palettes": 1,
     "parameters": 1, "probing": 1, "configuration": 1, "reports": 1, "running": 1,
     "operation": 2, "compiling": 2, "spec": 2, "graph": 2, "chain": 2, "calls": 2, "second_order": 2,
+    "composing": 2, "accumulating": 2,
     "oracles": 3, "library": 3, "derivation": 3, "dependencies": 3,
     "checking": 4, "diagnosis": 4,
     "layers": 5,

@@ -328,7 +328,7 @@ def test_nothing_is_judged_that_was_only_listed(run: Run) -> None:
 def test_exitfirst_and_last_failed(run: Run, pytester: pytest.Pytester) -> None:
     result = run("-x", *CHEAP, square=SQUARE, wrong=WRONG)
     assert result.parseoutcomes() == {"passed": 3, "failed": 1}
-    says(result, "interrupted; ")
+    says(result, "pytest stopped after its first failures; the rest was not run", "exit 1")
     run(*CHEAP).assert_outcomes(passed=3, failed=3)
     run("--lf", *CHEAP).assert_outcomes(failed=3)
     (pytester.path / "specs" / "wrong.py").write_text(SQUARE, encoding="utf-8")

@@ -81,7 +81,7 @@ class Results:
         own: dict[str, None] = session.config.stash[claims_key]
         self.claims.update(own)
         stopped = session.exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
-        self._judge(stopped=stopped or bool(session.shouldstop or session.shouldfail))
+        self._judge(stopped=stopped, cut=bool(session.shouldstop or session.shouldfail))
         if self.report is None:
             return
         if session.exitstatus == pytest.ExitCode.OK and (self._failing() or self.trouble):
@@ -94,7 +94,7 @@ class Results:
         """Whether checks of spec files ran or should have run; tests with the fixture fail alone."""
         return self.settings.whole or any(f["spec"] for fs in self.found.values() for f in fs)
 
-    def _judge(self, *, stopped: bool) -> None:
+    def _judge(self, *, stopped: bool, cut: bool) -> None:
         from gradcheck.checking.gate import judge
         from gradcheck.reports.model import Check, Report
 
@@ -114,6 +114,8 @@ class Results:
                     self.tested += [(nodeid, check) for check in checks]
         if stopped:
             report.interrupted = True
+        elif cut:  # -x and --maxfail end a run on purpose: what was found until then counts
+            report.problems.append("pytest stopped after its first failures; the rest was not run")
         elif self._has_specs():
             judge(report, self.settings.gate)
             report.problems += self._not_collected() + self._not_run()

@@ -87,7 +87,10 @@ class Settings:
 
     def check(self) -> None:
         """Whether all names are known, asked before anything runs."""
+        from gradcheck.checking.verifying import check_configured
+
         with usage_errors():
+            check_configured(self.known)
             _ = self.gate, self.request
 
     def add_arguments(self, config: pytest.Config) -> None:

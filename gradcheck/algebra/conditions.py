@@ -63,6 +63,9 @@ def parse_condition(text: str | None, known: Iterable[str] | None = None) -> tup
     Raises:
         SpecError: If something in the text is not allowed or not known.
     """
+    if text is not None and not isinstance(text, str):
+        problem = f"where is {text!r}, not text"
+        raise SpecError(problem, hint="write something like where='l >= k and p != 0'")
     if text is None or not text.strip():
         return ()
     try:

@@ -7,6 +7,8 @@ terms with the same output letters. Everything is immutable.
 
 from __future__ import annotations
 
+import math
+import numbers
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -112,6 +114,8 @@ def multiply_sizes(
 class Size:
     """A rational number times powers of axis sizes: `2 / size("m")`, `size("d") ** Fraction(-1, 2)`."""
 
+    __array_ufunc__ = None  # NumPy leaves its operators to it, and does not try it entry by entry
+
     coefficient: Fraction = Fraction(1)
     powers: tuple[tuple[str, Fraction], ...] = ()
 
@@ -139,6 +143,8 @@ class Size:
         if power.denominator != 1 and self.coefficient != 1:
             msg = f"({self.coefficient} × sizes) ** {power} is not rational"
             raise SpecError(msg, hint="raise the size alone and write the number beside it")
+        if power < 0 and not self.coefficient:
+            raise SpecError("a division by 0", hint="divide by a rational number that is not 0")
         coefficient = self.coefficient ** int(power) if power.denominator == 1 else Fraction(1)
         return Size(coefficient, tuple((axis, p * power) for axis, p in self.powers if p * power))
 
@@ -153,18 +159,23 @@ class Size:
 
 def as_fraction(value: object, what: str) -> Fraction:
     """A rational number, or an error that says how to write one."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Fraction):
+    if isinstance(value, bool) or not isinstance(value, numbers.Rational | float):
         raise SpecError(
             f"{what} must be a rational number, not {value!r}",
             hint="write an int or fractions.Fraction(numerator, denominator)",
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SpecError(f"{what} is {value!r}", hint="write a rational number: Fraction(1, 2)")
     if isinstance(value, float) and not value.is_integer():
         near = Fraction(value).limit_denominator(1000)
         raise SpecError(
             f"{what} is the rounded number {value!r}",
             hint=f"write it exactly, for example Fraction({near.numerator}, {near.denominator})",
         )
-    return Fraction(value)
+    if isinstance(value, float):
+        return Fraction(value)
+    # NumPy's integers become Python's.
+    return Fraction(int(value.numerator), int(value.denominator))
 
 
 def as_size(value: object) -> Size:
@@ -193,6 +204,8 @@ class Expression:
     is_grouped: bool = False
     seed: str = ""
 
+    __array_ufunc__ = None  # NumPy leaves its operators to it, and does not try it entry by entry
+
     def map(self, change: Callable[[Term], Term]) -> Expression:
         """The expression with each term changed."""
         return replace(self, terms=tuple(change(t) for t in self.terms))
@@ -207,7 +220,7 @@ class Expression:
 
     def _plus(self, other: object, sign: int) -> Expression:
         if not isinstance(other, Expression):
-            if other == 0:
+            if isinstance(other, numbers.Complex) and other == 0:
                 return self
             raise SpecError(
                 f"an expression and {other!r} cannot be added",

@@ -10,7 +10,8 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gradcheck.checking.limits import TimeLimitReached, time_limit
+from gradcheck.arguments import brief, whole
+from gradcheck.checking.limits import TimeLimitReached, check_limit, time_limit
 from gradcheck.checking.run import blank, run
 from gradcheck.errors import UsageError
 from gradcheck.reports.model import Check, Verdict
@@ -121,6 +122,29 @@ class Execution:
         for result in results:
             self.step(f"{result.claim} {result.input}")
             yield result
+
+
+def check_means(executor: Any, jobs: Any, limit: Any, progress: Any) -> None:
+    """Whether checks can be run in this way, found out before the first one.
+
+    Raises:
+        UsageError: Naming the argument.
+    """
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise UsageError(
+            f"executor is {brief(executor)}; give a concurrent.futures.Executor, such as "
+            "ProcessPoolExecutor(4), or write jobs=4 for processes of gradcheck's own"
+        )
+    if whole(jobs, "jobs") < 1:
+        raise UsageError(
+            f"jobs is {jobs}; write how many processes there are to be, jobs=1 or more"
+        )
+    check_limit(limit)
+    if progress is not None and not callable(progress):
+        raise UsageError(
+            f"progress is {brief(progress)}; give a function of the number of checks that returns a "
+            "context manager"
+        )
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

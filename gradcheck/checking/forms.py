@@ -23,6 +23,7 @@ WRITTEN = "as written"
 PRODUCT_RULE = "as the product rule gives it"
 STEP_BY_STEP = "as the product rule gives it, step by step"
 COMPOSED = "as composed by the chain rule"
+LINK_BY_LINK = "by the chain rule, link by link"
 
 
 def stated(operation: Operation, claim: Claim) -> str:

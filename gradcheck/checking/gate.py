@@ -11,7 +11,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck import configuration
-from gradcheck.checking.plan import canonical_devices, how_to_install, listed
+from gradcheck.arguments import brief
+from gradcheck.arguments import names as words
+from gradcheck.checking.plan import canonical_devices, how_to_install
 from gradcheck.errors import UsageError
 from gradcheck.oracles import EXACT, check_names, missing
 from gradcheck.reports import gaps as states
@@ -69,14 +71,16 @@ def gate(
     Raises:
         UsageError: For an unknown oracle, device or verdict, and for a gap that is incomplete.
     """
+    if isinstance(gaps, str) or not hasattr(gaps, "__iter__"):
+        raise UsageError(f"gaps is {brief(gaps)}; write a list of tables, gaps=[{{...}}]")
     known = configuration.gaps([_plain(gap) for gap in gaps])
     check_names([gap.oracle for gap in known if gap.oracle])
-    devices = listed(require_devices)
+    devices = words(require_devices, "require_devices")
     if "all" in devices:
         raise UsageError("require_devices names devices, such as cuda; 'all' is whatever is found")
     table = {} if require_verdict is None else configuration.verdicts(_plain(require_verdict))
     return Gate(
-        oracles=check_names(listed(require)),
+        oracles=check_names(words(require, "require")),
         devices=canonical_devices(devices) if devices else (),
         verdicts=tuple((pattern, Verdict(verdict)) for pattern, verdict in table.items()),
         gaps=known,
@@ -149,7 +153,8 @@ def judge(report: Report, own: Gate) -> None:
     report.gaps = [_judged(gap, _named_by(gap, claims, index), own) for gap in own.gaps]
     if not own.complete:
         report.gaps = [gap for gap in report.gaps if gap.state != states.UNMATCHED]
-    unmet = [u for claim in claims for u in _unmet(claim.checks, own) if not report.excuse(*u[:2])]
+    excuse = report.excuses()
+    unmet = [u for claim in claims for u in _unmet(claim.checks, own) if not excuse(*u[:2])]
     report.problems.extend(_absent(own))
     report.problems.extend(_grouped(report, unmet))
     report.problems.extend(_expired(report.gaps))

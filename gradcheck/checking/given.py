@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.arguments import table
 from gradcheck.checking.search import Example
-from gradcheck.errors import UsageError
+from gradcheck.errors import SpecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,6 +17,50 @@ if TYPE_CHECKING:
     from gradcheck.operation import Operation
 
 _WHOLE = ("labels", "integers")
+
+
+def arrays_by_name(data: Any) -> dict[str, Any]:
+    """The user's data as a dict.
+
+    Raises:
+        UsageError: Where they are no mapping by name.
+    """
+    try:
+        return table(data, "data", 'data={"x": x, "y": y}')
+    except SpecError as error:
+        raise UsageError(str(error)) from None
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """Somebody's array of real numbers, as NumPy's.
+
+    Raises:
+        UsageError: Where it holds something else, or cannot be read.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged rows, a tensor with grad
+        first = str(error).partition("\n")[0]
+        raise UsageError(
+            f"{name} cannot be read as an array: {first}; give a NumPy array"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"{name} holds {array.dtype} values; give an array of real numbers")
+    return array
+
+
+def as_number(name: str, value: Any) -> Any:
+    """The value of a parameter: one number, or a word.
+
+    Raises:
+        UsageError: Where it is an array of several.
+    """
+    if isinstance(value, str):
+        return value
+    array = np.asarray(value)
+    if array.size != 1:
+        raise UsageError(f"{name} is a parameter, one number; the data hold {array.size} values")
+    return array.item()
 
 
 def given(operation: Operation, data: Mapping[str, Any], dtype: str) -> Example:
@@ -32,15 +77,13 @@ def given(operation: Operation, data: Mapping[str, Any], dtype: str) -> Example:
             f"the data hold {held}, but {operation.name} also needs {', '.join(absent)}"
         )
     arrays = {n: _rounded(n, data[n], d, dtype) for n, d in operation.inputs.items()}
-    params = {n: np.asarray(data[n]).item() for n in operation.params}
+    params = {n: as_number(n, data[n]) for n in operation.params}
     return Example(inputs=arrays, params=params, sizes=operation.sizes_of({**arrays, **params}))
 
 
 def _rounded(name: str, value: Any, domain: Domain, dtype: str) -> np.ndarray:
     """Whole numbers stay whole where labels are wanted; elsewhere they are real numbers."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise UsageError(f"{name} holds {array.dtype} values; give an array of real numbers")
+    array = as_array(name, value)
     if domain.kind in _WHOLE:
         return array.astype(np.int64) if array.dtype.kind in "iub" else array
     return array.astype(dtype).astype(np.float64)

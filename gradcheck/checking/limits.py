@@ -7,6 +7,7 @@ in a worker process a watchdog ends the process then, and the run goes on withou
 from __future__ import annotations
 
 import faulthandler
+import numbers
 import os
 import signal
 import threading
@@ -14,16 +15,35 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from gradcheck.arguments import brief
+from gradcheck.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # How long code that ignores the alarm may go on before its process is ended.
 GRACE = 5.0
 _AT_ONCE = 1e-3
+_LONGEST = 366 * 86400.0  # systems refuse alarms in the far future
 
 
 class TimeLimitReached(BaseException):
     """The time of a check is up; no `except Exception` on the way may swallow it."""
+
+
+def check_limit(seconds: Any) -> None:
+    """Whether an alarm can be set for so many seconds; None is no limit.
+
+    Raises:
+        UsageError: Where it is no number, not above 0, or more than a year.
+    """
+    if seconds is None:
+        return
+    number = isinstance(seconds, numbers.Real) and not isinstance(seconds, bool)
+    if not number or not 0 < seconds <= _LONGEST:
+        raise UsageError(
+            f"time_limit is {brief(seconds)}; write seconds above 0 (a year at most), or None for no limit"
+        )
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
+from gradcheck.arguments import names as words
+from gradcheck.arguments import whole
 from gradcheck.errors import MissingBackend, UsageError
 from gradcheck.oracles import EXACT, ORACLES, Oracle, check_names, framework_of, missing
 
@@ -97,31 +99,44 @@ def request(
     Raises:
         UsageError: For an unknown oracle, dtype or device, suggesting the nearest.
     """
-    required = check_names(listed(require))
-    named = check_names(listed(oracles)) if oracles is not None else ORACLES
+    required = check_names(words(require, "require"))
+    named = check_names(words(oracles, "oracles")) if oracles is not None else ORACLES
     named = tuple(dict.fromkeys([*named, *required]))
-    kinds = listed(dtypes)
-    for dtype in kinds:
-        if dtype not in DTYPES:
-            raise UsageError(f"unknown dtype {dtype!r}; known are {', '.join(DTYPES)}")
+    kinds = words(dtypes, "dtypes")
+    check_dtypes(kinds)
     return Request(
         oracles=named,
-        devices=canonical_devices(listed(devices)),
+        devices=canonical_devices(words(devices, "devices")),
         dtypes=kinds,
-        wrt=listed(wrt) if wrt is not None else (),
+        wrt=words(wrt, "wrt"),
         required=required,
         profile=profile,
-        seed=seed,
+        seed=whole(seed, "seed"),
         explicit=oracles is not None,
         data=data,
     )
 
 
-def listed(value: Sequence[str] | str | None) -> tuple[str, ...]:
-    """One name or several, as a tuple."""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
+def check_dtypes(names: Sequence[str]) -> None:
+    """Whether all of these are dtypes.
+
+    Raises:
+        UsageError: For one that is not.
+    """
+    for dtype in names:
+        if dtype not in DTYPES:
+            raise UsageError(f"unknown dtype {dtype!r}; known are {', '.join(DTYPES)}")
+
+
+def check_devices(names: Sequence[str]) -> None:
+    """Whether all of these could be devices; none is looked for.
+
+    Raises:
+        UsageError: For one that could not.
+    """
+    for name in names:
+        if name != "all":
+            _canonical(name)
 
 
 def canonical_devices(names: tuple[str, ...]) -> tuple[str, ...]:

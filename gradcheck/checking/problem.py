@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -11,10 +12,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from gradcheck import backends, running
+from gradcheck.accumulating import accumulate, named, why_link_by_link
 from gradcheck.algebra.shapes import at_rank, rank_in
-from gradcheck.checking.forms import closed_form, in_words, is_second, relied_on, stated
+from gradcheck.checking.forms import (
+    LINK_BY_LINK,
+    closed_form,
+    in_words,
+    is_second,
+    relied_on,
+    stated,
+)
 from gradcheck.errors import SpecError, UnsupportedOperation
-from gradcheck.evaluation import Block, blocks, dense, output_shape
+from gradcheck.evaluation import blocks, dense, output_shape
 from gradcheck.oracles import Question
 
 if TYPE_CHECKING:
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
     from gradcheck.algebra.terms import Expression
     from gradcheck.checking.search import Example
     from gradcheck.domains import Domain
+    from gradcheck.evaluation import Bindings, Operations
     from gradcheck.operation import Claim, Operation
 
 # Beyond so many directions the carried derivative is left out, and the claim's own bound serves twice.
@@ -80,9 +90,17 @@ class Problem:
         The closed form rests on relations such as Σ_q y[p,q] = 1, which rows without entries break.
         """
         rank = rank_in(example.sizes)
+        if self.link_by_link:
+            chain: Any = self.operation
+            return named(chain, self.claim.output, self.claim.input, rank)
         if not self._simplified or (0 in example.sizes.values() and self.relations):
             return self._composed(rank)
         return self._closed(rank)
+
+    @cached_property
+    def link_by_link(self) -> str:
+        """Why the claim is evaluated one link after another; empty where it is one expression."""
+        return why_link_by_link(self.operation, self.claim)
 
     @cached_property
     def _simplified(self) -> bool:
@@ -100,13 +118,15 @@ class Problem:
     @cached_property
     def relations(self) -> tuple[Relation, ...]:
         """Those on which the closed form rests."""
-        if not self._simplified:
+        if not self._simplified or self.link_by_link:
             return ()
         return relied_on(self.operation, self._closed(0))
 
     @cached_property
     def form(self) -> str:
         """Which form is evaluated, in words: "closed form after cancelling powers and Σ_q y[p,q] = 1"."""
+        if self.link_by_link:
+            return LINK_BY_LINK
         if self._simplified:
             return in_words(self._closed(0))
         return stated(self.operation, self.claim)
@@ -179,10 +199,59 @@ class Problem:
         operands = self.operation.environment(backend.namespace(self.dtype, "cpu"), values)
         like = np.zeros((), self.dtype)
         bindings = self.operation.bind(values, operands, like)
-        expression = self.expression(example)
-        parts = blocks(expression, bindings, backend)
-        value = dense(parts, output_shape(expression, bindings), like, backend)
+        value, _ = self._summed(example, bindings, backend)
         return np.asarray(value), np.asarray(operands[self.claim.output])
+
+    def _summed(self, example: Example, bindings: Bindings, ops: Operations) -> tuple[Any, Any]:
+        """The claim, and what is added up in it: its terms, or those of the link next to the input."""
+        if self.link_by_link:
+            return self._accumulated(example, bindings, ops)
+        expression = self.expression(example)
+        parts = blocks(expression, bindings, ops)
+        shape = output_shape(expression, bindings)
+        terms = ([p] for p in parts if len(parts) > 1)
+        return (
+            dense(parts, shape, bindings.like, ops),
+            (dense(t, shape, bindings.like, ops) for t in terms),
+        )
+
+    def _accumulated(
+        self, example: Example, bindings: Bindings, ops: Operations
+    ) -> tuple[Any, Any]:
+        """The claim one link after another; a value is a matrix and the matrices that it is the sum of."""
+
+        def extents(name: str) -> tuple[int, ...]:
+            return tuple(bindings.extent(a) for a in bindings.shapes[name])
+
+        def evaluate(local: Expression) -> tuple[Any, list[Any]]:
+            shape = output_shape(local, bindings)
+            rows = math.prod(shape[: local.title[0][1]])
+            parts = blocks(local, bindings, ops)
+            alone = [[p] for p in parts] if len(parts) > 1 else []
+            whole, *terms = (
+                dense(p, shape, bindings.like, ops) + ops.zeros(shape, bindings.like)
+                for p in [parts, *alone]
+            )
+            flat = (rows, math.prod(shape[local.title[0][1] :]))
+            return whole.reshape(flat), [t.reshape(flat) for t in terms]
+
+        def multiply(outer: Any, own: Any) -> tuple[Any, list[Any]]:
+            whole, *terms = (ops.einsum("ab,bc->ac", outer[0], x) for x in (own[0], *own[1]))
+            return whole, terms
+
+        chain: Any = self.operation
+        output, name = self.claim.output, self.claim.input
+        whole, terms = accumulate(
+            chain,
+            output,
+            name,
+            rank_in(example.sizes),
+            evaluate,
+            multiply,
+            lambda a, b: (a[0] + b[0], [*(a[1] or [a[0]]), *(b[1] or [b[0]])]),
+        )
+        shape = extents(output) + extents(name)
+        return whole.reshape(shape), (t.reshape(shape) for t in terms)
 
     def _bounded(self, example: Example, claim: np.ndarray) -> Evaluated:
         xp = running.ErrorNamespace(self.dtype)
@@ -191,13 +260,8 @@ class Problem:
         operands = self.operation.environment(xp, values)
         like = xp.asarray(0.0)
         bindings = self.operation.bind(values, operands, like)
-        expression = self.expression(example)
-        parts: list[Block] = blocks(expression, bindings, ops)
-        shape = output_shape(expression, bindings)
-        terms = (
-            [np.abs(dense([p], shape, like, ops).value) for p in parts] if len(parts) > 1 else []
-        )
-        total = dense(parts, shape, like, ops)
+        total, parts = self._summed(example, bindings, ops)
+        terms = [np.abs(p.value) for p in parts]
         output = xp.asarray(operands[self.claim.output])
         truth = self._truth(example, values)
         error = np.broadcast_to(total.error, claim.shape)

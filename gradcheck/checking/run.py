@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.algebra.source import internal
 from gradcheck.checking import search
 from gradcheck.checking.compare import Comparison, compare
 from gradcheck.checking.counterexample import counterexample
 from gradcheck.checking.given import given
 from gradcheck.checking.problem import Evaluated, Problem
 from gradcheck.checking.proving import settle
-from gradcheck.errors import GradcheckError, MissingBackend
+from gradcheck.errors import GradcheckError, MissingBackend, in_words
 from gradcheck.oracles import EXACT
 from gradcheck.reports.model import Check, Verdict
 
@@ -57,7 +58,7 @@ def run(planned: Planned) -> Check:
             check.verdict, check.reason = Verdict.SKIPPED, str(error)
         except GradcheckError as error:
             check.verdict, check.reason = Verdict.ERROR, str(error)
-        except Exception as error:  # noqa: BLE001  a user's forward or a framework may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a forward or a framework may raise anything
             check.verdict, check.reason = Verdict.ERROR, reason_of(error)
     if check.verdict is Verdict.REFUTED:
         from gradcheck.diagnosis.explaining import explain
@@ -91,17 +92,17 @@ def _kind(planned: Planned) -> str:
     return {"chain": "chain", "vjp": "vjp"}.get(forms.get(planned.label, ""), "spec")
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """The exception and the nearest line of the user's own file in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    users = [
-        f for f in frames if "site-packages" not in f.filename and "/gradcheck/" not in f.filename
-    ]
+    users = [f for f in frames if "site-packages" not in f.filename and not internal(f.filename)]
     where = f" ({users[-1].filename}:{users[-1].lineno})" if users else ""
-    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    if "__array_ufunc__" in first:
-        first = "a NumPy function was called on an array of xp; write xp.tanh, not np.tanh"
-    return f"{type(error).__name__}: {first}{where}"
+    if isinstance(error, SystemExit):
+        return (
+            f"the code under check ended the program (SystemExit: {error.code}){where}; let it raise an "
+            "error instead"
+        )
+    return f"{type(error).__name__}: {in_words(error)}{where}"
 
 
 # ---------------------------------------------------------------------- examples
@@ -362,7 +363,7 @@ def _smaller(
     count = search.PROFILES[planned.profile].examples
     try:
         return search.find_smallest(workspace.strategy, fails, count, planned.seed, known) or known
-    except Exception:  # noqa: BLE001  a forward may raise anything; the refutation stands
+    except (Exception, SystemExit):  # noqa: BLE001  a forward may raise anything; the refutation stands
         return known
 
 

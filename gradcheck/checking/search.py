@@ -400,7 +400,7 @@ def _shrunk_by_hypothesis(
             raise _Stop
         try:
             wrong = fails(example)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Hypothesis would take it for the failure that is looked for.
             raise _Stop from error
         if wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zipfile
 from collections import Counter
@@ -12,17 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.accumulating import why_link_by_link
 from gradcheck.algebra.text import left_side
+from gradcheck.arguments import brief
+from gradcheck.arguments import names as words
 from gradcheck.checking.cache import Cache
-from gradcheck.checking.executing import Execution
+from gradcheck.checking.executing import Execution, check_means
 from gradcheck.checking.gate import gate, judge
-from gradcheck.checking.given import given, remarks
-from gradcheck.checking.plan import Planned, Request, how_to_install, listed, plan, request
+from gradcheck.checking.given import arrays_by_name, given, remarks
+from gradcheck.checking.plan import (
+    Planned,
+    Request,
+    check_devices,
+    check_dtypes,
+    how_to_install,
+    plan,
+    request,
+)
 from gradcheck.checking.search import PROFILES
 from gradcheck.errors import GradcheckError, UsageError
 from gradcheck.library import Target, resolve
 from gradcheck.operation import Operation
-from gradcheck.oracles import EXACT, missing
+from gradcheck.oracles import EXACT, check_names, missing
 from gradcheck.reports.model import Check, Report, Verdict
 from gradcheck.second_order.compiled import Hessian, Hvp
 
@@ -30,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
+    from gradcheck.configuration import Configuration
     from gradcheck.reports.gaps import Gap
 
 
@@ -92,6 +105,8 @@ def verify(
     """
     start = time.perf_counter()
     check_profile(profile)
+    check_means(executor, jobs, time_limit, progress)
+    kept = _kept(cache)
     own = gate(
         require=require,
         require_devices=require_devices,
@@ -100,8 +115,8 @@ def verify(
         complete=complete and wrt is None,
     )
     wanted = request(
-        oracles=None if oracles is None else [*listed(oracles), *own.needed],
-        devices=[*listed(devices), *own.devices],
+        oracles=None if oracles is None else [*words(oracles, "oracles"), *own.needed],
+        devices=[*words(devices, "devices"), *own.devices],
         dtypes=dtypes,
         wrt=wrt,
         require=require,
@@ -112,11 +127,10 @@ def verify(
     targets, broken = _targets(target)
     _check_data(targets, wanted)
     checks = plan(targets, wanted)
-    report = Report(seed=seed, profile=profile)
+    report = Report(seed=wanted.seed, profile=profile)
     report.notes.extend(_notes(targets, wanted))
     report.checks.extend(_broken(name, error) for name, error in broken.items())
     report.problems.extend(_problems(wanted, checks))
-    kept = Cache(Path(cache)) if cache is not None else None
     with _progress(progress, len(checks)) as step:
         try:
             execution = Execution(executor, jobs, time_limit, kept, step)
@@ -156,16 +170,44 @@ def _not_compared(wanted: Request, report: Report) -> Iterator[str]:
             yield f"nothing could be compared on the data for {labels[claim, address]}, {name}"
 
 
+def _kept(folder: str | Path | None) -> Cache | None:
+    if folder is None:
+        return None
+    if not isinstance(folder, str | os.PathLike):
+        raise UsageError(f"cache is {brief(folder)}; write a folder: cache='.gradcheck_cache'")
+    return Cache(Path(folder))
+
+
 def check_profile(name: str) -> None:
     """Whether a profile is known.
 
     Raises:
         UsageError: Suggesting the nearest name.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"profile is {brief(name)}; write one of {', '.join(PROFILES)}")
     if name not in PROFILES:
         near = get_close_matches(name, PROFILES, n=1)
         guess = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"unknown profile {name!r}; {guess}known are {', '.join(PROFILES)}")
+
+
+def check_configured(known: Configuration) -> None:
+    """Whether the words of `[tool.gradcheck]` are known, which only what uses them can tell.
+
+    Raises:
+        UsageError: Naming the file and the key.
+    """
+    checks: dict[str, Callable[[Any], object]] = {
+        "oracles": check_names, "require": check_names, "profile": check_profile, "dtypes": check_dtypes,
+        "devices": check_devices, "require_devices": check_devices,
+    }  # fmt: skip
+    for key, check in checks.items():
+        try:
+            if value := getattr(known, key):
+                check(value)
+        except UsageError as error:
+            raise UsageError(f"{known.path}, [tool.gradcheck]: {key}: {error}") from None
 
 
 def _targets(target: Any) -> tuple[list[Target], dict[str, GradcheckError]]:
@@ -233,14 +275,15 @@ def _data(data: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
         return None
     if isinstance(data, str | Path):
         return _archive(data)
-    return dict(data)
+    return arrays_by_name(data)
 
 
 def _archive(path: str | Path) -> dict[str, Any]:
     """The arrays of an .npz file by name."""
     if not zipfile.is_zipfile(path):
         wrong = "is no .npz file" if Path(path).is_file() else "does not exist"
-        raise UsageError(f"{path} {wrong}; write one with numpy.savez({str(path)!r}, x=x, y=y)")
+        shown = str(Path(path).with_suffix(".npz"))
+        raise UsageError(f"{path} {wrong}; write one with numpy.savez({shown!r}, x=x, y=y)")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {n: archive[n] for n in archive.files}
@@ -262,6 +305,8 @@ def _formulas(targets: Sequence[Target], report: Report) -> Iterator[tuple[str, 
     for target in targets:
         for claim in target.operation.claims():
             if claim.form == "missing" or (target.name, target.address, claim.label) not in claimed:
+                continue
+            if why_link_by_link(target.operation, claim):  # there is no one formula to show
                 continue
             expression = target.operation.slice_derivative(claim.output, claim.input)
             if expression is not None:

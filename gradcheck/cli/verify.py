@@ -173,12 +173,14 @@ def verify(
     from rich.console import Console
 
     from gradcheck.checking import verify as run
+    from gradcheck.checking.verifying import check_configured
     from gradcheck.reports.progress import progress
 
     known = read(config) if config else nearest(Path.cwd())
+    check_configured(known)
     files = _files(report_files, known)
     if output is not None:
-        check_path(output)
+        check_path(output, form)
     named = _targets(targets, known)
     verified = functools.partial(
         run,

@@ -6,22 +6,24 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from gradcheck.accumulating import why_link_by_link
 from gradcheck.algebra.compose import compose, jacobian_of_vjp, relabel, vjp_of
 from gradcheck.algebra.grouping import Group
 from gradcheck.algebra.terms import Expression, Factor, free_alphabet
 from gradcheck.algebra.vectorise import matrix_form
+from gradcheck.arguments import brief
+from gradcheck.arguments import names as words
 from gradcheck.chain import Chain
 from gradcheck.derivation.lines import Line, as_factor, line_of, multiplied
 from gradcheck.derivation.model import Derivation, Local, Proof, Section, Step
 from gradcheck.derivation.rules import steps
 from gradcheck.errors import SpecError, UsageError
+from gradcheck.operation import Claim, Operation
 from gradcheck.oracles.symbolic import equal, symbolic
 from gradcheck.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from gradcheck.operation import Operation
 
 # The chain rule is written out along each path only up to this many of them.
 MOST_PATHS = 8
@@ -39,19 +41,25 @@ def derive(target: Operation | str, wrt: str | Iterable[str] | None = None) -> D
         derivative of the forward (`.ok`, `.steps`, `.proofs`).
 
     Raises:
-        UsageError: For an unknown variable, naming those that there are.
+        UsageError: For an unknown variable, naming those that there are; for a chain of so many terms
+            that nobody reads its lines.
         SpecError: Where a link claims no derivative.
     """
     operation = _operation(target)
     claimed = operation if isinstance(operation, Spec) else None
     chain = _chain(operation)
     names = _wanted(chain, wrt)
+    for name in names:
+        _check_length(chain, name)
     return _Deriving(chain, names, claimed).run(operation)
 
 
 def _operation(target: Operation | str) -> Operation:
-    if not isinstance(target, str):
+    if isinstance(target, Operation):
         return target
+    if not isinstance(target, str):
+        msg = f"derive takes a spec, a chain, or the text of one; got {brief(target)}"
+        raise UsageError(msg)
     from gradcheck.library import resolve
 
     found = resolve([target])
@@ -72,9 +80,18 @@ def _chain(operation: Operation) -> Chain:
     return operation()
 
 
+def _check_length(chain: Chain, name: str) -> None:
+    why = why_link_by_link(chain, Claim(chain.result, name, "chain", name))
+    if why:
+        msg = (
+            f"{why}: too many to be written line by line\n  derive a part of the chain, or a link by "
+            "itself; `verify` checks the whole, and `.gradient()` and `.vjp()` compute it"
+        )
+        raise UsageError(msg)
+
+
 def _wanted(chain: Chain, wrt: str | Iterable[str] | None) -> tuple[str, ...]:
-    names = (wrt,) if isinstance(wrt, str) else tuple(wrt) if wrt is not None else ()
-    names = names or chain.differentiable
+    names = words(wrt, "wrt") or chain.differentiable
     known = [n for n in chain.shapes if n not in chain.params and "." not in n]
     for name in names:
         if name not in known:

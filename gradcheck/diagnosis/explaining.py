@@ -29,7 +29,7 @@ def explain(operation: Operation, claim: Claim, check: Check) -> dict[str, Any] 
         diagnosis = diagnose(operation, claim)
         if diagnosis["kind"] == "special-values-only":
             diagnosis |= _special(operation, claim, found)
-    except Exception as error:  # noqa: BLE001  a user's forward may raise anything; the refutation stands
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a forward may raise anything; the refutation stands
         return blank() | {"message": f"no diagnosis: {type(error).__name__}: {error}"}
     if not diagnosis["patterns"]:
         diagnosis["patterns"] = list(found.patterns)

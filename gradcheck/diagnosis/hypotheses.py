@@ -223,7 +223,7 @@ def constant_factor(cases: Sequence[OpaqueCase]) -> Found | None:
     if found is not None and found.is_minus_one:
         return Found("sign", "the sign is wrong", factor="−1")
     if found is not None and not found.is_one:
-        return Found("factor", f"wrong factor: {found} too much", factor=str(found))
+        return Found("factor", f"wrong factor: {found.in_excess}", factor=str(found))
     number = _number(given)
     if number is None:
         return None

@@ -57,6 +57,14 @@ class Coefficient:
         """The quotient; 0 where this one is 0."""
         return self.times(other.inverse())
 
+    @property
+    def in_excess(self) -> str:
+        """What is wrong where a claim is this times the right one: "2 too much", "2 is missing"."""
+        if self.sizes or abs(self.number) >= 1:
+            return f"{self} too much"
+        inverse = self.inverse()
+        return f"{inverse} is missing" if inverse.number.denominator == 1 else f"{self} too much"
+
     def __str__(self) -> str:
         return factor_text(self.number, self.sizes)
 

@@ -132,7 +132,7 @@ def _told(own: Written, repair: Repair) -> Found:
         text += f": {line(repair.expression, len(made) - 1)}"
     elif repair.ratio is not None and not repair.ratio.is_minus_one:
         of = "" if whole else f", {line(own.expression, repair.index)}"
-        text += f"{of}: {repair.ratio.inverse()} too much"
+        text += f"{of}: {repair.ratio.inverse().in_excess}"
     elif not whole:
         computed, right_one = (line(e, repair.index) for e in (repair.expression, own.expression))
         text += f": it computes {computed} where {right_one} belongs"

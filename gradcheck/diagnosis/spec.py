@@ -195,7 +195,7 @@ def _describe(found: dict[str, Any], own: Written, repair: Repair) -> None:
     found["message"] = _sentence(own, repair, term)
     if repair.kind == "factor" and repair.ratio is not None:
         found["factor"] = str(repair.ratio)
-        found["message"] += f": {repair.ratio} too much"
+        found["message"] += f": {repair.ratio.in_excess}"
     if len(repair.changed) > 1 and not whole:
         others = " and ".join(str(k + 1) for k in repair.changed[1:])
         found["message"] += f", and another error in term {others}"

@@ -124,7 +124,7 @@ class Bench:
             with np.errstate(all="ignore"):
                 example = search.Example(arrays, params, dict(sizes))
                 outputs = self.reference.values(example, "float64")
-        except Exception:  # noqa: BLE001  these are no values of the domain: any may be refused
+        except (Exception, SystemExit):  # noqa: BLE001  these are no values of the domain: any may be refused
             return float(largest * largest)
         return float(largest * sum(o.size for o in outputs))
 
@@ -183,7 +183,7 @@ class Bench:
         vectors = [self.caller.array(np.ones(o.shape)) for o in point.outputs]
         try:
             raw = self.caller.pull(vectors, self.caller.arrays(example), example.params)
-        except Exception as error:  # noqa: BLE001  a rule may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a rule may raise anything
             point.trouble = f"the rule raises {type(error).__name__} at size 0"
             return point
         point.faults = structure(raw, rule.differentiable, shapes, self.caller, what="gradient")
@@ -244,7 +244,7 @@ class Bench:
             backend.apply(
                 lambda xp, *a: forward(xp, *a, **example.params), arrays, self.dtype, self.device
             )
-        except Exception as error:  # noqa: BLE001  a framework may refuse in its own way
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a framework may refuse in its own way
             return _is_numeric(error)
         return False
 
@@ -329,7 +329,7 @@ class Bench:
         return oracle.ask(question, device)
 
 
-def _is_numeric(error: Exception) -> bool:
+def _is_numeric(error: BaseException) -> bool:
     """Whether a forward refuses these numbers or sizes, rather than being broken."""
     kinds = (ValueError, ZeroDivisionError, IndexError, ArithmeticError)
     own = isinstance(error, kinds) or type(error).__name__.lstrip("_") == "LinAlgError"

@@ -142,7 +142,7 @@ def _too_much(bench: Bench, example: Example, allowed: _Allowed) -> str:
         ):  # the first call may have been compiling, or another program running
             if _PASSES * seconds > allowed.seconds:
                 seconds = min(seconds, _timed(bench, example)[0])
-    except Exception as error:  # noqa: BLE001  a forward may refuse a size in its own way
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a forward may refuse a size in its own way
         first = str(error).strip().splitlines()[:1]
         return f"the forward raises {type(error).__name__}{''.join(f': {t}' for t in first)}"
     if outputs > allowed.entries:

@@ -118,7 +118,7 @@ class Evidence:
         try:
             bench = Bench(rule, own.reference, _WIDE, own.device, own.seed)
             return list(self._generic(bench, deadline))
-        except Exception:  # noqa: BLE001  a rule of one dtype may raise anything in another
+        except (Exception, SystemExit):  # noqa: BLE001  a rule of one dtype may raise anything in another
             return []
         finally:
             if rule.prepare is not None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradcheck.algebra.shapes import infer_sizes, rank_in
 from gradcheck.checking import search
+from gradcheck.checking.given import as_array, as_number
 from gradcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def given(rule: Rule, data: Mapping[str, Any], dtype: str) -> search.Example:
     arrays = {n: _as_dtype(n, data[n], d.kind, dtype) for n, d in rule.inputs.items()}
     shapes = {n: d.shape for n, d in rule.inputs.items()}
     sizes = infer_sizes(shapes, {n: a.shape for n, a in arrays.items()})
-    params = {
-        n: data[n] if isinstance(data[n], str) else np.asarray(data[n]).item() for n in rule.params
-    }
+    params = {n: as_number(n, data[n]) for n in rule.params}
     dotted = any("..." in shape for shape in shapes.values())
     return search.Example(arrays, params, sizes, rank_in(sizes) if dotted else None)
 
@@ -45,9 +44,7 @@ def given(rule: Rule, data: Mapping[str, Any], dtype: str) -> search.Example:
 def _as_dtype(name: str, value: Any, kind: str, dtype: str) -> Any:
     from gradcheck.palettes import round_to
 
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise UsageError(f"{name} holds {array.dtype} values; give an array of real numbers")
+    array = as_array(name, value)
     if kind in ("labels", "integers"):
         return array.astype(np.int64)
     if array.dtype == dtype and array.size > _WIDE:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck import backends
 from gradcheck.algebra.conditions import rename_condition
 from gradcheck.algebra.shapes import is_broadcast, is_number
+from gradcheck.arguments import text
 from gradcheck.backends import BACKENDS
 from gradcheck.errors import UsageError
 from gradcheck.layers.adapters import objects
@@ -105,7 +106,7 @@ def verify_layer(
     kind = _kind(layer, of, options)
     options.check(kind)
     reference = _at_own_sizes(layer, kind, reference)
-    rule = _rule(layer, kind, reference, options, name or _name(layer))
+    rule = _rule(layer, kind, reference, options, text(name or _name(layer), "name"))
     rule.location = location_of(layer)
     given = {"inputs": inputs, "params": params, "where": where, **options.given()}
     rule.call, rule.imports = call_of(layer, of, given)

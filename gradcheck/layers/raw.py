@@ -303,7 +303,7 @@ def _against(
 ) -> Iterator[Fault]:
     try:
         found = contract.pull(given)
-    except Exception as error:  # noqa: BLE001  a rule may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a rule may raise anything
         first = str(error).strip().splitlines()[:1]
         yield Fault(
             "layout", "",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck import backends, running
+from gradcheck.arguments import check_call, check_returned
 from gradcheck.backends.base import outputs_of
 from gradcheck.checking.problem import MAX_DIRECTIONS, MAX_ENTRIES
-from gradcheck.errors import GradcheckError, UsageError
+from gradcheck.errors import GradcheckError, UsageError, in_words
 from gradcheck.operation import Operation
 from gradcheck.oracles import Oracle, Question
 
@@ -40,6 +41,7 @@ class Reference:
         where: Conditions of the operation.
         outputs: The names of the outputs, where they are known.
         operation: The spec or chain that the forward is of, where it is of one.
+        uncarried: Why the derivative could not be carried through the forward, where it could not.
     """
 
     inputs: dict[str, Domain]
@@ -50,6 +52,7 @@ class Reference:
     where: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     operation: Operation | None = None
+    uncarried: str = ""
     serial: int = field(default_factory=lambda: next(_SERIALS))
 
     def oracles(self, names: Sequence[str]) -> list[Oracle]:
@@ -92,7 +95,7 @@ class Reference:
             return _bound(self.forward, params)
         if own is not None:
             backend = backends.get(oracle.framework)
-            return lambda _xp, *arrays: outputs_of(
+            return lambda _xp, *arrays: _outputs(
                 own(*(backend.asarray_like(a) for a in arrays), **params)
             )
         framework = next(f for f in self.own if f in backends.installed())
@@ -124,7 +127,7 @@ class Reference:
         own, backend = self.own[framework], backends.get(framework)
         with backend.scope(dtype):
             inputs = [backend.asarray(np.array(a), dtype, device) for a in arrays]
-            return [backend.to_numpy(r) for r in outputs_of(own(*inputs, **params))]
+            return [backend.to_numpy(r) for r in _outputs(own(*inputs, **params))]
 
     def truth(
         self, example: Example, wrt: str, output: int, dtype: str, size: int
@@ -139,7 +142,8 @@ class Reference:
             return running.derivative(
                 forward, arrays, list(self.inputs).index(wrt), dtype, output=output
             )
-        except (GradcheckError, TypeError, AttributeError):
+        except (GradcheckError, TypeError, AttributeError) as error:
+            self.uncarried = in_words(error)
             return None
 
     def carried(self, example: Example, dtype: str, wrt: str) -> list[Any]:
@@ -152,6 +156,13 @@ class Reference:
             wide = np.asarray(array, np.float64) if array.dtype.kind == "f" else array
             arrays.append(running.rounded_input(space, wide) if rounded else wide)
         return arrays
+
+
+def _outputs(produced: Any) -> tuple[Any, ...]:
+    """What somebody's forward gave, as a tuple of arrays; a list is taken for one."""
+    produced = tuple(produced) if isinstance(produced, list) else produced
+    check_returned(produced, "the forward")
+    return outputs_of(produced)
 
 
 def _bound(
@@ -201,7 +212,8 @@ def as_reference(
     if isinstance(of, dict):
         return _of_frameworks(of, inputs, params or {})
     if callable(of):
-        return Reference(inputs, params or {}, lambda xp, *a, **p: outputs_of(of(xp, *a, **p)))
+        check_call(of, ["xp", *inputs], [*(params or {})], what="`of`", error=UsageError)
+        return Reference(inputs, params or {}, lambda xp, *a, **p: _outputs(of(xp, *a, **p)))
     raise UsageError(
         f"of={of!r} is no forward; write of=forward with forward(xp, *inputs, **params), a spec, a "
         'chain, or of={"torch": fn} for a function that only one framework can run'
@@ -217,6 +229,10 @@ def _of_operation(
         raise UsageError(
             f"{operation.name} has no input {unknown[0]!r}; it has {', '.join(operation.inputs)}"
         )
+    strange = [n for n in params or {} if n not in operation.params]
+    if strange:
+        held = ", ".join(operation.params) or "none"
+        raise UsageError(f"{operation.name} has no parameter {strange[0]!r}; it has {held}")
     names = list(domains)
 
     def forward(xp: Any, *arrays: Any, **params: Any) -> tuple[Any, ...]:
@@ -243,6 +259,7 @@ def _of_frameworks(
             raise UsageError(
                 f"of={{{name!r}: ...}}: write a framework of {', '.join(known)} and its function"
             )
+        check_call(fn, [*inputs], [*params], what=f"of[{name!r}]", error=UsageError)
     if not of:
         raise UsageError('of={} names no forward; write of={"torch": fn}')
     return Reference(inputs, params, None, own=dict(of))

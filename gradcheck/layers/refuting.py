@@ -83,7 +83,7 @@ class Refuter:
             examples = [point.example, *self.examples]
             try:
                 found = forgotten_sum(self.bench, examples, name, oracle)
-            except Exception:  # noqa: BLE001  a rule may raise anything; the refutation stands
+            except (Exception, SystemExit):  # noqa: BLE001  a rule may raise anything; the refutation stands
                 found = None
             self.told[name, -1] = {"mended": found or ""}
         return str(self.told[name, -1]["mended"])
@@ -149,7 +149,7 @@ class Refuter:
             found = search.find_smallest(
                 self.strategy, fails, len(self.examples), self.seed, known, seconds=_SHRINKING
             )
-        except Exception:  # noqa: BLE001  a rule may raise anything; the refutation stands
+        except (Exception, SystemExit):  # noqa: BLE001  a rule may raise anything; the refutation stands
             return known
         self.smallest[name, kind] = found or known
         return found or known
@@ -200,7 +200,7 @@ class Refuter:
             start = time.thread_time()
             try:
                 found = self._diagnosed(name, oracle, judged, shown)
-            except Exception as error:  # noqa: BLE001  a rule may raise anything; the refutation stands
+            except (Exception, SystemExit) as error:  # noqa: BLE001  a rule may raise; the refutation stands
                 found = blank() | {"message": f"no diagnosis: {type(error).__name__}: {error}"}
             self.told[key] = found | {"seconds": round(time.thread_time() - start, 3)}
         return dict(self.told[key])

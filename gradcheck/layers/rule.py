@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.shapes import axes_of
+from gradcheck.arguments import names, table
 from gradcheck.domains import as_domain, as_parameter
 from gradcheck.errors import UsageError
 
@@ -132,7 +133,9 @@ def read_domains(
     """
     if not inputs:
         raise UsageError('say where the inputs live: inputs={"x": real("m n"), "g": real("n")}')
-    known = {n: as_parameter(p, n) for n, p in (params or {}).items()}
+    inputs = table(inputs, "inputs", 'inputs={"x": real("m n")}')
+    params = table(params, "params", 'params={"eps": number(1e-8, 1e-3)}')
+    known = {n: as_parameter(p, n) for n, p in params.items()}
     plain = [as_domain(d, n, None, known) for n, d in inputs.items() if _is_plain(d)]
     axes = {axis for domain in plain for axis in axes_of(domain.shape)}
     return {n: as_domain(d, n, axes, known) for n, d in inputs.items()}, known
@@ -145,4 +148,4 @@ def _is_plain(thing: Any) -> bool:
 
 def as_conditions(where: str | Sequence[str] | None) -> tuple[str, ...]:
     """`where` as a tuple of texts."""
-    return (where,) if isinstance(where, str) else tuple(where or ())
+    return names(where, "where")

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradcheck import backends
 from gradcheck.algebra.shapes import at_rank, rank_in
+from gradcheck.arguments import brief
 from gradcheck.chain import Chain
 from gradcheck.compiling.making import Maker
 from gradcheck.compiling.programs import Request, Setting, kinds_of
-from gradcheck.errors import ShapeError, UsageError
+from gradcheck.errors import ShapeError, UsageError, in_words
 from gradcheck.library import resolve
 from gradcheck.operation import Operation
 
@@ -269,10 +270,20 @@ class FrameworkRule(ABC):
         self._rule.check_shapes(arrays, params)
         return self._apply(arrays, params)
 
+    def _read(self, name: str, value: Any) -> Any:
+        """An input as an array of the framework."""
+        try:
+            return self._array(value)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"input {name!r} of {self.operation.name} is {brief(value)}, which is no array of "
+                f"{self.backend.name}: {in_words(error)}"
+            ) from None
+
     def _arrays(self, given: Sequence[Any]) -> list[Any]:
         """Arrays of one floating point type; conversions, and their gradients, are the framework's."""
         rule = self._rule
-        named = {n: self._array(a) for n, a in zip(rule.inputs, given, strict=True)}
+        named = {n: self._read(n, a) for n, a in zip(rule.inputs, given, strict=True)}
         for name in rule.wrt:
             self._check_float(name, named[name])
         dtype = self._common({n: a for n, a in named.items() if not rule.is_integer(n)})

@@ -40,6 +40,9 @@ def call_of(layer: Any, of: Any, given: Mapping[str, Any]) -> tuple[str, tuple[s
             more += [line] if line else []
     names = sorted({"verify_layer"} | used | words)
     imports = [f"from gradcheck import {', '.join(names)}", *more, *lines]
+    unknown = [*([] if lines else [shown]), *_unknown(of, reference)]
+    if unknown:
+        imports.append(f"# {' and '.join(dict.fromkeys(unknown))}: as you have defined them")
     text = ", ".join([shown, f"of={reference}", *parts])
     return f"verify_layer({text}", tuple(dict.fromkeys(imports))
 
@@ -87,6 +90,15 @@ def _of(of: Any) -> tuple[str, list[str], set[str]]:
         return f"{{{text}}}", [line for _, line in pairs.values() if line], set()
     name, line = called(of)
     return name, [line] if line else [], set()
+
+
+def _unknown(of: Any, shown: str) -> list[str]:
+    """The names after `of=` that no line of a snippet could import."""
+    if isinstance(of, dict):
+        return [name for name, line in map(called, of.values()) if not line]
+    if isinstance(of, str | Operation):
+        return [shown] if isinstance(of, Operation) and shown.isidentifier() else []
+    return [] if called(of)[1] else [shown]
 
 
 def _is_named(operation: Operation) -> bool:

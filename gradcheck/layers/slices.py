@@ -243,7 +243,7 @@ def _traced(reference: Reference, example: Example) -> list[Form]:
     single = frozenset(a for a, n in example.sizes.items() if is_broadcast(a) and n == 1)
     try:
         run = Run(traced, Case(example.rank or 0, single, tuple(example.params.items())))
-    except Exception:  # noqa: BLE001  a forward may do with symbols whatever it likes
+    except (Exception, SystemExit):  # noqa: BLE001  a forward may do with symbols whatever it likes
         return []
     return [array.form for array in run.operands.values()]
 

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck import backends
+from gradcheck.arguments import names as words
+from gradcheck.arguments import whole
 from gradcheck.checking import search
-from gradcheck.checking.plan import canonical_devices, how_to_install, listed
+from gradcheck.checking.given import arrays_by_name
+from gradcheck.checking.plan import canonical_devices, how_to_install
 from gradcheck.checking.run import Tally, reason_of
 from gradcheck.errors import GradcheckError, MissingBackend, UsageError
 from gradcheck.layers import precision
@@ -101,7 +104,7 @@ def verify_rule(
     start = time.perf_counter()
     options = _options(oracles, devices, dtypes, profile, seed, data, require)
     reference = of if isinstance(of, Reference) else as_reference(of, rule.inputs, rule.params)
-    report = Report(seed=seed, profile=options.profile.name)
+    report = Report(seed=options.seed, profile=options.profile.name)
     for device in options.devices:
         for dtype in options.dtypes:
             _Session(rule, reference, options, dtype, device).fill(report)
@@ -113,9 +116,9 @@ def verify_rule(
 def _options(
     oracles: Any, devices: Any, dtypes: Any, profile: str, seed: int, data: Any, require: Any
 ) -> Options:
-    required = check_names(listed(require))
-    named = check_names(listed(oracles)) if oracles is not None else ORACLES
-    kinds = listed(dtypes)
+    required = check_names(words(require, "require"))
+    named = check_names(words(oracles, "oracles")) if oracles is not None else ORACLES
+    kinds = words(dtypes, "dtypes")
     for dtype in kinds:
         if dtype not in FORMATS:
             raise UsageError(f"unknown dtype {dtype!r}; known are {', '.join(FORMATS)}")
@@ -125,11 +128,11 @@ def _options(
         tuple(dict.fromkeys([*named, *required])),
         oracles is not None,
         required,
-        canonical_devices(listed(devices)),
+        canonical_devices(words(devices, "devices")),
         kinds,
         search.profile_named(profile),
-        seed,
-        None if data is None else dict(data),
+        whole(seed, "seed"),
+        None if data is None else arrays_by_name(data),
     )
 
 
@@ -284,7 +287,7 @@ class _Session:
             check.verdict, check.reason = Verdict.SKIPPED, str(error)
         except GradcheckError as error:
             check.verdict, check.reason = Verdict.ERROR, str(error)
-        except Exception as error:  # noqa: BLE001  a user's rule or a framework may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a rule or a framework may raise anything
             check.verdict, check.reason = Verdict.ERROR, reason_of(error)
         check.seconds = time.perf_counter() - start
 
@@ -312,7 +315,7 @@ class _Session:
         check.never = never(self.rule, check.exercised)
         if name in self.accuracy:
             check.accuracy = self.accuracy[name].as_dict()
-        conclude(tally, check)
+        conclude(tally, check, self.reference.uncarried)
 
     def _beyond_blocks(
         self, check: Check, name: str, oracle: Oracle, tally: Tally, points: list[Point],
@@ -459,8 +462,8 @@ def _took(found: Probed) -> str:
     return text + (_MEASURED if found.measured else "")
 
 
-def conclude(tally: Tally, check: Check) -> None:
-    """The verdict of a check that nothing refuted."""
+def conclude(tally: Tally, check: Check, uncarried: str = "") -> None:
+    """The verdict of a check that nothing refuted; why no derivative was carried, if none was."""
     check.examples, check.weak = tally.agreed, tally.weak
     check.kinks, check.apart = tally.kinks, dict(tally.skipped)
     check.worst = tally.worst if tally.agreed or tally.weak else None
@@ -473,6 +476,7 @@ def conclude(tally: Tally, check: Check) -> None:
     elif not tally.agreed:
         parts = [f"{n} × {reason}" for reason, n in tally.skipped.items()]
         parts += [f"{tally.weak} × the bound was too wide to say anything"] if tally.weak else []
+        parts += [f"no derivative is carried through the forward: {uncarried}"] if uncarried else []
         check.reason = "no example could be compared: " + "; ".join(parts or ["none was drawn"])
     elif vacuous := tally.vacuous():
         check.reason = f"this check could not have failed: {vacuous}"

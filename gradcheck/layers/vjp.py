@@ -6,6 +6,8 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
+from gradcheck.arguments import check_call, text
+from gradcheck.arguments import names as words
 from gradcheck.errors import UsageError
 from gradcheck.layers.reference import Reference, as_reference
 from gradcheck.layers.refuting import called
@@ -153,13 +155,16 @@ def _rule(
         raise UsageError(
             f"the {kind} is {function!r}; write a function {kind}({_taken(kind)}, *inputs, **params)"
         )
-    backends.get(backend)  # an unknown or missing one is an error that names the others
-    outputs = (output,) if isinstance(output, str) else tuple(output or reference.outputs)
+    taken = [_taken(kind), *reference.inputs]
+    taken = ["xp", *taken] if kind == "vjp" and _takes_xp(function) else taken
+    check_call(function, taken, [*reference.params], what=f"the {kind}", error=UsageError)
+    backends.get(text(backend, "backend"))  # an unknown or missing one names the others
+    outputs = words(output, "output") or reference.outputs
     call, imports = _call(kind, function, of, inputs, params, where, backend)
     single = [n for n, d in reference.inputs.items() if d.differentiable]
     names = list(reference.inputs)
     return Rule(
-        name=name or called(function)[0],
+        name=text(name or called(function)[0], "name"),
         kind=kind,
         framework=backend,
         inputs=reference.inputs,

@@ -76,17 +76,33 @@ SUFFIXES = {
 
 
 def format_of(path: Path) -> str:
-    """The format that the suffix of a file means; text where it means none."""
-    name = path.name.lower()
-    return next((form for suffix, form in SUFFIXES.items() if name.endswith(suffix)), "text")
-
-
-def check_path(path: Path) -> None:
-    """Whether a report can be written there, to be asked before a long run.
+    """The format that the suffix of a file means; text where it has none.
 
     Raises:
-        UsageError: Where its folder does not exist or may not be written in, or it is a folder itself.
+        UsageError: For a suffix that means no format.
     """
+    name = path.name.lower()
+    form = next((form for suffix, form in SUFFIXES.items() if name.endswith(suffix)), None)
+    if form is None and path.suffix:
+        raise UsageError(
+            f"{path}: {path.suffix} means no format of a report; there are {', '.join(SUFFIXES)}"
+        )
+    return form or "text"
+
+
+def check_path(path: Path, form: str | None = None) -> None:
+    """Whether a report can be written there, to be asked before a long run.
+
+    Args:
+        path: The file.
+        form: The format, where it is not the suffix that says it.
+
+    Raises:
+        UsageError: For a suffix that means no format, where it should say one.
+        UsageError: Where the folder does not exist or may not be written in, or it is a folder itself.
+    """
+    if form is None:
+        format_of(path)
     if not path.parent.is_dir():
         raise UsageError(
             f"{path} cannot be written: there is no folder {path.parent}; make it, or name another"
@@ -111,7 +127,7 @@ def write(report: Report, path: Path, form: str | None = None) -> None:
     Raises:
         UsageError: Where the file cannot be written; an older one is left as it was.
     """
-    check_path(path)
+    check_path(path, form)
     text = FORMATS[form or format_of(path)](report) + "\n"
     try:
         replace_file(path, utf8(text).encode())

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 OPEN = "open"
 EXPIRED = "expired"
@@ -69,3 +69,31 @@ class Gap:
             UNMATCHED: "names no claim of this run; correct it, or delete it",
         }
         return f"{where}: {self.reason} ({endings[self.state]})"
+
+
+class OpenGaps:
+    """The gaps that are open, found by the names under which they speak of a claim.
+
+    Only those whose name is a pattern are tried one after another.
+    """
+
+    def __init__(self, gaps: Iterable[Gap]) -> None:
+        self._plain: dict[str, list[tuple[int, Gap]]] = {}
+        self._patterns: list[tuple[int, Gap]] = []
+        for place, gap in enumerate(gaps):
+            if gap.state != OPEN:
+                continue
+            is_pattern = bool(set("*?[") & set(gap.claim))
+            kept = self._patterns if is_pattern else self._plain.setdefault(gap.claim, [])
+            kept.append((place, gap))
+
+    def __bool__(self) -> bool:
+        return bool(self._plain or self._patterns)
+
+    def of(self, homes: Sequence[str], label: str, oracle: str = "") -> Gap | None:
+        """The first that speaks of the claim with these names, or of this oracle's say on it."""
+        likely = [item for home in homes for item in self._plain.get(home, ())] + self._patterns
+        for _, gap in sorted(likely, key=lambda item: item[0]):
+            if gap.oracle in ("", oracle) and gap.names(homes[0], homes[1:], label):
+                return gap
+        return None

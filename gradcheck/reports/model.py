@@ -10,11 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from gradcheck.errors import UsageError, VerificationFailed
-from gradcheck.reports.gaps import OPEN, Gap
+from gradcheck.reports.gaps import Gap, OpenGaps
 from gradcheck.reports.strict import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMA = 1
 
@@ -277,23 +280,30 @@ class Report:
             for check in self.checks
             if check.supports
         }
-        found = []
+        found, excuse = [], self.excuses()
         for check in self.checks:
             if check.supports or check.verdict is Verdict.REFUTED:
                 continue
             bare = (labels[check.claim, check.address], check.input) not in supported
             wanting = check.required or check.verdict is Verdict.MISSING
-            if (bare and not self.excuse(check)) or (
-                wanting and not self.excuse(check, check.oracle)
-            ):
+            if (bare and not excuse(check)) or (wanting and not excuse(check, check.oracle)):
                 found.append(check)
         return found
 
+    def excuses(self) -> Callable[..., Gap | None]:
+        """`excuse` for many checks: the gaps are looked through once."""
+        known = OpenGaps(self.gaps)
+
+        def excuse(check: Check, oracle: str = "") -> Gap | None:
+            if not known:
+                return None
+            return known.of((check.claim, *homes(check)), check.input, oracle)
+
+        return excuse
+
     def excuse(self, check: Check, oracle: str = "") -> Gap | None:
         """The open gap that speaks of a claim, or of one oracle's say on it where that is named."""
-        open_ = [gap for gap in self.gaps if gap.state == OPEN and gap.oracle in ("", oracle)]
-        places = homes(check) if open_ else ()
-        return next((gap for gap in open_ if gap.names(check.claim, places, check.input)), None)
+        return self.excuses()(check, oracle)
 
     def raise_on_failure(self) -> None:
         """Raise `VerificationFailed`, whose text is the report, unless the report is ok."""
@@ -320,10 +330,13 @@ class Report:
         """The report that `to_json` wrote; what follows from the checks is derived anew."""
         data = _parse(text)
         known = _known(cls, data)
-        known["seconds"] = decode(known.get("seconds", 0.0))
-        known["checks"] = [Check.from_dict(check) for check in known.get("checks", [])]
-        known["gaps"] = [Gap.from_dict(gap) for gap in known.get("gaps", [])]
-        return cls(**known)
+        try:
+            known["seconds"] = decode(known.get("seconds", 0.0))
+            known["checks"] = [Check.from_dict(check) for check in known.get("checks", [])]
+            known["gaps"] = [Gap.from_dict(gap) for gap in known.get("gaps", [])]
+            return cls(**known)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _no_report(f"one that is damaged ({type(error).__name__}: {error})") from None
 
     def _repr_html_(self) -> str:
         from gradcheck.reports.notebook import notebook_html
@@ -362,17 +375,22 @@ def _parse(text: str) -> dict[str, Any]:
     """The JSON object of a report, or an error that says what came instead."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except TypeError:
+        came = f"{text!r}"[:40]
+    except (ValueError, RecursionError) as error:
         came = f"text that is not JSON ({error})"
     else:
         if isinstance(data, dict) and data.get("schema") == SCHEMA:
             return data
         came = f"schema {data.get('schema')!r}" if isinstance(data, dict) else repr(data)[:40]
-    problem = (
+    raise _no_report(came)
+
+
+def _no_report(came: str) -> UsageError:
+    return UsageError(
         f"expected a report of schema {SCHEMA}, got {came}\n"
         "  write one with Report.to_json() or `gradcheck verify --format json` of this version"
     )
-    raise UsageError(problem)
 
 
 def _known(cls: type[Any], data: dict[str, Any]) -> dict[str, Any]:
