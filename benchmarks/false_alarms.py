@@ -45,7 +45,12 @@ FOLDERS = ("specs", "examples/specs")
 # Verdicts of checks that were made; the others could not be.
 MADE = ("agrees", "undecided", "refuted", "error")
 # What frameworks say of an operation that they do not have in half precision.
-NO_KERNEL = ("is unsupported in linalg", "Low precision dtypes not supported", "Unsupported dtype")
+NO_KERNEL = (
+    "is unsupported in linalg",
+    "Low precision dtypes not supported",
+    "Unsupported dtype",
+    "does not accept dtype",
+)
 # How often the file is written, in seconds.
 SAVED_EVERY = 20.0
 

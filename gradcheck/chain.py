@@ -352,10 +352,10 @@ class Chain(Operation):
         return name in reached or name in self.differentiable
 
     def _compose(self, output: str, name: str) -> Expression | None:
-        if not self.knows(output, name):
-            return None
         if (residual := self._residual(output)) is not None:
             return self._through(*residual, name)
+        if not self.knows(output, name):
+            return None
         return composed(self, output, name) or self._zero(output, name)
 
     def _residual(self, name: str) -> tuple[int, str] | None:

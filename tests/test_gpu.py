@@ -219,30 +219,6 @@ def test_a_product_of_less_precision_is_refuted():
     assert refuted(report) == {"x"}
 
 
-class Short(Rounded):
-    """The same in TF32, by a setting of the process that the rule changes and puts back."""
-
-    @staticmethod
-    def backward(ctx, g):
-        x, w = ctx.saved_tensors
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        try:
-            return g @ w.T, x.T @ g
-        finally:
-            torch.set_float32_matmul_precision(before)
-
-
-def test_a_product_in_tf32_is_refuted_and_the_format_named():
-    def of(xp, x, w):
-        return xp.matmul(x, w)
-
-    inputs = {"x": real("64 n"), "w": real("n 64")}
-    report = layer(Short.apply, of=of, inputs=inputs, dtypes=["float32"], oracles=["torch"])
-    assert refuted(report) == {"x", "w"}
-    assert "TF32" in str(report)
-
-
 class Gather(torch.autograd.Function):
     """Rows by label; the backward pass adds with atomic operations, in whatever order they come."""
 

@@ -38,7 +38,7 @@ def prepared(
     domains, known = read_domains(inputs, params)
     reference = as_reference(forward, domains, known)
     rule = _rule(
-        "vjp", lambda v, *a: v, forward, reference, inputs, params, None, "r", None, "numpy"
+        "vjp", lambda v, *a, **_: v, forward, reference, inputs, params, None, "r", None, "numpy"
     )
     bench = Bench(rule, reference, "float64", "cpu", 0)
     example = given(rule, data, "float64")

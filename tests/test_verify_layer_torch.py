@@ -431,3 +431,27 @@ def test_random_numbers_of_numpy_are_left_alone():
     state = np.random.get_state()[1].copy()
     verify(Add.apply, **ADD)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_axes_that_are_large_as_soon_as_they_have_entries():
+    def of(xp, x, w):
+        return xp.matmul(x, w)
+
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return x @ w
+
+        @staticmethod
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            return g @ w.T, x.T @ g
+
+    inputs = {"x": real("64 n"), "w": real("n 64")}
+    report = verify(Product.apply, of=of, inputs=inputs)
+    assert report.ok, str(report)
+    wrong = variant("Off", lambda ctx, g: (g @ ctx.saved_tensors[1].T, -g.T @ g), base=Product)
+    assert "w" in {
+        c.input for c in verify(wrong.apply, of=of, inputs=inputs).checks if c.verdict != "agrees"
+    }

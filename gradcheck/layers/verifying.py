@@ -255,6 +255,9 @@ class _Session:
             cost=self.bench.cost,
             budget=budget,
         )
+        if budget < float("inf") and all(m.empty for m in self.strategy.pool.members):
+            self._drawn(where, float("inf"), _LARGE)  # every array that has entries is a large one
+            return
         self.examples = search.collect(self.strategy, count, self.options.seed)
         if budget < float("inf"):
             self.examples += long_reduction(self.strategy, self.rule, self.dtype, self.options.seed)
