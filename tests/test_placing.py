@@ -12,6 +12,7 @@ from gradcheck.compiling import compiled, kernels
 
 jax = pytest.importorskip("jax")
 torch = pytest.importorskip("torch")
+jax_memory = pytest.importorskip("gradcheck.backends.jax_memory")
 jnp = jax.numpy
 
 RNG = np.random.default_rng(5)
@@ -274,3 +275,45 @@ def test_filled_arrays_are_let_go():
         assert len(jax.live_arrays()) <= before
     finally:
         gc.enable()
+
+
+def test_memory_that_xla_made_is_written_before_anyone_has_it():
+    first, second = (jax_memory.blank((40, 30), np.dtype("float32")) for _ in range(2))
+    assert not first.any()
+    first[...] = 1.0
+    assert not second.any()
+    taken = jax_memory.adopted(first)
+    assert isinstance(taken, jax.Array)
+    assert taken.unsafe_buffer_pointer() == first.ctypes.data
+    third = jax_memory.blank((40, 30), np.dtype("float32"))
+    assert third.ctypes.data != first.ctypes.data
+    assert not third.any()
+    np.testing.assert_array_equal(jnp.sum(taken), 1200.0)
+
+
+@pytest.mark.parametrize("change", [lambda a: a * 2, lambda a: a[1:], lambda a: a.T])
+def test_what_is_no_longer_the_whole_memory_is_adopted_as_it_is(change):
+    memory = jax_memory.blank((4, 4), np.dtype("float32"))
+    memory[...] = RNG.normal(size=(4, 4))
+    changed = change(memory)
+    np.testing.assert_array_equal(jax_memory.adopted(changed), changed)
+
+
+@pytest.mark.parametrize("entries", [1 << 20, 1 << 22])
+def test_fresh_and_used_memory_both_hold_zeros(entries):
+    shape = (entries // 4, 4)
+    memory = jax_memory.blank(shape, np.dtype("float64"))
+    assert memory.shape == shape
+    assert not memory.any()
+    assert jax_memory.adopted(memory).shape == shape
+
+
+@pytest.mark.usefixtures("filling")
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_filled_arrays_of_earlier_calls_stay_what_they_are(dtype):
+    dense = softmax.dense("z")
+    points = [jnp.asarray(RNG.normal(size=(5, 4)), dtype) for _ in range(3)]
+    kept = [dense(z=z) for z in points]
+    for z, found in zip(points, kept, strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, softmax.dense("z")(z=np.asarray(z)))

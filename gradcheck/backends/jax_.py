@@ -26,6 +26,7 @@ from gradcheck.backends.base import (
     pick_output,
 )
 from gradcheck.backends.functions import NumpyLike
+from gradcheck.backends.jax_memory import adopted, blank
 from gradcheck.backends.lending import LentNumpy
 from gradcheck.backends.numpy_ import NumpyBackend
 from gradcheck.backends.writing import Writing, expanded, pairs
@@ -169,7 +170,7 @@ class JaxBackend(Backend):
     def __init__(self) -> None:
         super().__init__()
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lender = LentNumpy()
+        self._lender = LentNumpy(blank)
 
     def devices(self) -> list[str]:
         """The host, and the GPUs that JAX sees."""
@@ -217,7 +218,7 @@ class JaxBackend(Backend):
 
     def adopted(self, array: Any) -> Any:
         """A NumPy array as JAX's, in the same memory."""
-        return jnp.from_dlpack(array)
+        return adopted(array)
 
     def widths(self, dtype: str) -> contextlib.AbstractContextManager[Any]:
         """64 bits for arrays of 64 bits, in a process whose default is 32."""

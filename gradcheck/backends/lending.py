@@ -14,6 +14,8 @@ import numpy as np
 from gradcheck.backends.numpy_ import NumpyBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradcheck.backends.writing import Writing
 
 # JAX takes an array over without a copy only where its first entry lies at a multiple of this.
@@ -29,15 +31,23 @@ def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 class LentNumpy(NumpyBackend):
-    """NumPy, on arrays that another framework lends, for results that it takes over."""
+    """NumPy, on arrays that another framework lends, for results that it takes over.
+
+    Attributes:
+        blank: Zeros of a shape and dtype, in memory that the other framework takes over.
+    """
 
     name: ClassVar[str] = "numpy, its result taken over without a copy"
 
+    def __init__(self, blank: Callable[[tuple[int, ...], Any], Any] = aligned_zeros) -> None:
+        super().__init__()
+        self.blank = blank
+
     def writing(self, dtype: str, device: str) -> Writing:
-        """As for NumPy's own arrays, but results are aligned, and arguments are not looked at."""
+        """As for NumPy's own arrays, but in memory of `blank`, and arguments are not looked at."""
         plain = super().writing(dtype, device)
-        calls = {**plain.calls, "aligned_zeros": aligned_zeros}
-        return replace(plain, guard="", blank="aligned_zeros({shape}, {dtype})", calls=calls)
+        calls = {**plain.calls, "blank": self.blank}
+        return replace(plain, guard="", blank="blank({shape}, {dtype})", calls=calls)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LentNumpy, ()
+        return LentNumpy, (self.blank,)

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 # How many programs are kept for one derivative, the least recently used going first.
 _KEPT = 64
 
-# From so many bytes on an array is filled by whoever leaves its zeros alone. XLA writes every entry, half of
-# the time into pages that the C library has just got from the system. Measured on the dense Jacobian of
-# softmax, in twenty processes: at 11 to 32 MB filling takes 0.3 to 0.9 of XLA's own time, and 0.4 to 1.3
-# where all entries are summed afterwards (median 0.8); at 8 MB 0.6 to 1.0, and 0.8 to 1.2; at 1 to 4 MB it
-# gains nothing.
-_LARGE = 1 << 23
+# From so many bytes on an array is filled by NumPy's program (`filling`). XLA's own writes every entry, and
+# while it does so the array of the call before is still there: of two large ones the C library gives the
+# memory back, and each call waits for pages anew. Measured on the dense Jacobian of softmax, in new
+# processes and beside others, a call: at 32 MB 7.7 to 9.9 ms where pages are missing and 0.9 where none are,
+# filled 1.0 to 1.7; at 16 to 25 MB 0.5 to 7.3, filled 0.8 to 4.6; up to 12 MB XLA's own is no slower.
+_LARGE = 1 << 24
 
 # One for each program that `torch.compile` reads, whichever thread asks.
 _NUMBERS = itertools.count()
