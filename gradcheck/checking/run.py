@@ -295,7 +295,7 @@ def _compare(
             raise
         empty = np.zeros(0)
         return Comparison(empty, empty, empty, skipped=f"{oracle.framework} raises LinAlgError")
-    return compare(evaluated, answer, problem.dtype, native=oracle.name == "native")
+    return compare(evaluated, answer, problem.dtype)
 
 
 def _answer(problem: Problem, evaluated: Evaluated, oracle: Oracle, device: str) -> Answer:
@@ -342,7 +342,7 @@ def _refute(
     found = _smaller(planned, workspace, fails, workspace.examples[index])
     evaluated = problem.evaluate(found)
     answer = _answer(problem, evaluated, oracle, planned.device)
-    comparison = compare(evaluated, answer, problem.dtype, native=oracle.name == "native")
+    comparison = compare(evaluated, answer, problem.dtype)
     check.verdict, check.examples = Verdict.REFUTED, index + 1
     check.worst = comparison.worst
     if comparison.kind == "forward":

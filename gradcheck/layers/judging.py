@@ -55,7 +55,7 @@ def _judged(bench: Bench, point: Point, name: str, oracle: Oracle, output: int) 
     answer = bench.ask(oracle, point.example, name, output)
     evaluated = bench.evaluated(point, name, output)
     # The oracle's value is of float64; the forward's bound is that of the dtype.
-    compared = compare(evaluated, answer, bench.dtype, native=oracle.name == "native")
+    compared = compare(evaluated, answer, bench.dtype)
     if compared.refutes and compared.kind != "forward":
         compared = _forgiven(bench, point, name, oracle, output, compared, answer)
     size = np.abs(np.asarray(answer.jacobian, np.float64))

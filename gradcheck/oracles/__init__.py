@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
@@ -14,6 +15,7 @@ from gradcheck.accumulating import why_link_by_link
 from gradcheck.errors import UsageError
 from gradcheck.oracles.differences import differences
 from gradcheck.oracles.finding import Finding
+from gradcheck.oracles.rounding import measured_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -58,11 +60,20 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an oracle says: the output's value, its derivative, and its own error if it knows one."""
+    """What an oracle says.
+
+    Attributes:
+        value: The output.
+        jacobian: Its derivative.
+        error: The derivative's error, where the oracle knows one.
+        rounding: For an implementation of its own, whose formula nobody sees: measures how far rounding alone
+            takes its value and its derivative.
+    """
 
     value: np.ndarray
     jacobian: np.ndarray
     error: np.ndarray | None = None
+    rounding: Callable[[], tuple[Any, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,21 +101,37 @@ class Oracle:
         """
         if self.name == "differences":
             return _differences(question)
+        if self.name != "native":
+            value, jacobian = self._derived(question, question.arrays, question.dtype, device)
+            return Answer(value, jacobian)
+        values = partial(self._derived, question, device=device)
+        value, jacobian = values(question.arrays, question.dtype)
+
+        @cache
+        def rounding() -> tuple[Any, Any]:
+            off = measured_rounding(values, question.arrays, question.dtype) or (0.0, 0.0)
+            return off[0], off[1]
+
+        return Answer(value, jacobian, rounding=rounding)
+
+    def _derived(
+        self, question: Question, arrays: Sequence[Any], dtype: str, device: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The output and its derivative as a framework has them."""
         backend = backends.get(self.framework)
         forward, output = question.forward, question.output
-        key: Hashable = (self.name, question.key)
         if self.name == "native":
             forward, output = _ignoring_xp(question.native[self.framework], backend), 0
         outputs, jacobian = backend.derivative(
             forward,
-            question.arrays,
+            arrays,
             question.wrt,
             output=output,
-            dtype=question.dtype,
+            dtype=dtype,
             device=device,
-            key=key,
+            key=(self.name, question.key),
         )
-        return Answer(outputs[output], jacobian)
+        return outputs[output], jacobian
 
     def devices(self) -> list[str]:
         """Where it can run here."""

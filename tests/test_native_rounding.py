@@ -1,0 +1,170 @@
+"""A framework's own formula may round where the forward does not; another function is another matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gradcheck
+from gradcheck import Spec, einsum, load, real, size, verify, verify_layer
+from gradcheck.oracles.rounding import measured_rounding
+
+torch = pytest.importorskip("torch")
+
+softmax = load("softmax")
+
+
+def loss(xp, z, y):
+    """Binary cross-entropy, without cancellation where z is negative and y small."""
+    return xp.mean(xp.logaddexp(z, 0) - y * z)
+
+
+def cancelling(z, y):
+    """The same, as torch and TensorFlow compute it: (1 - y) z - log σ(z)."""
+    return ((1 - y) * z - torch.nn.functional.logsigmoid(z)).mean()
+
+
+def entropy(native):
+    """The spec with somebody's own implementation; drawn where that one loses digits."""
+    return Spec(
+        loss,
+        inputs={"z": real("m", -9, -6), "y": real("m", 0, 0.01)},
+        output={"L": ""},
+        jacobian={
+            "z": (einsum("p->p", "sigmoid(z)") - einsum("p->p", "y")) / size("m"),
+            "y": -einsum("p->p", "z") / size("m"),
+        },
+        native={"torch": native},
+        name="entropy",
+    )
+
+
+def values(arrays, dtype):
+    tensors = [torch.tensor(a, dtype=getattr(torch, dtype)) for a in arrays]
+    return [cancelling(*tensors).double().numpy()]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_measured_rounding_covers_what_cancels_and_little_more(dtype):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        z = rng.uniform(-9, -6, 1).astype(dtype).astype(float)
+        y = rng.uniform(0, 0.01, 1).astype(dtype).astype(float)
+        true = np.log1p(np.exp(np.longdouble(z))) - np.longdouble(y) * z
+        (allowed,) = measured_rounding(values, [z, y], dtype)
+        unit = np.finfo(dtype).eps / 2
+        assert abs(values([z, y], dtype)[0] - true) <= allowed + 2 * unit * true
+        assert allowed <= 32 * 9 * unit
+
+
+def test_labels_are_not_moved_and_what_refuses_another_dtype_measures_nothing():
+    def picky(arrays, dtype):
+        assert arrays[1].dtype == np.int64
+        np.testing.assert_array_equal(arrays[1], [0, 1])
+        if dtype != "float64":
+            raise TypeError(dtype)
+        return [arrays[0]]
+
+    assert measured_rounding(picky, [np.ones(2), np.array([0, 1])], "float64") is None
+    assert measured_rounding(picky, [np.ones(2), np.array([0, 1])], "float32") is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_right_implementation_that_cancels_is_no_other_function(seed):
+    for native in (cancelling, torch.nn.functional.binary_cross_entropy_with_logits):
+        report = verify(
+            entropy(native), oracles=["native"], dtypes=["float64", "float32"], seed=seed
+        )
+        assert [str(c.verdict) for c in report.checks] == ["agrees"] * 4, str(report)
+
+
+@pytest.mark.parametrize(
+    "native",
+    [
+        lambda z, y: cancelling(z, y) * (1 + 1e-5),
+        lambda z, y: cancelling(z, y) + 1e-5,
+        lambda z, y: cancelling(z, y) * len(z),
+        lambda z, y: cancelling(z, 1 - y),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_another_function_is_found_though_it_cancels(native, dtype):
+    report = verify(entropy(native), oracles=["native"], dtypes=[dtype])
+    assert {str(c.verdict) for c in report.checks} == {"refuted"}
+    assert all("computes another function" in c.reason for c in report.checks)
+
+
+def test_where_little_is_rounded_little_is_allowed():
+    off = Spec(
+        softmax.forward,
+        inputs=softmax.inputs,
+        output={"a": "m n"},
+        jacobian=softmax.jacobian,
+        native={"torch": lambda z: torch.softmax(z, -1) * (1 + 1e-12)},
+        name="off",
+    )
+    (check,) = verify(off, oracles=["native"], dtypes=["float64"], profile="quick").checks
+    assert "computes another function" in check.reason
+
+
+# ---------------------------------------------------------------- layers
+
+
+class Cancelling(torch.autograd.Function):
+    """A right rule with a forward that cancels."""
+
+    scale = 1.0
+
+    @staticmethod
+    def forward(ctx, z, y):
+        ctx.save_for_backward(z, y)
+        return cancelling(z, y) * Cancelling.scale
+
+    @staticmethod
+    def backward(ctx, g):
+        z, y = ctx.saved_tensors
+        return g * (torch.sigmoid(z) - y) / len(z), -g * z / len(z)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 + 1e-5])
+def test_a_layer_whose_own_forward_cancels_is_judged_by_its_gradient(monkeypatch, scale):
+    monkeypatch.setattr(Cancelling, "scale", scale)
+    report = verify_layer(
+        Cancelling.apply,
+        of=entropy(cancelling),
+        oracles=["autograd"],
+        dtypes=["float64", "float32"],
+    )
+    found = {str(c.verdict) for c in report.checks}
+    assert found == ({"agrees"} if scale == 1.0 else {"refuted"}), str(report)
+    assert ("another function" in str(report)) == (scale != 1.0)
+
+
+class Shifted(torch.nn.Module):
+    """A module with a buffer, which stands in the dtype to which the module was moved."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(()))
+
+    def forward(self, z, y):
+        assert self.shift.dtype == z.dtype, f"{self.shift.dtype} beside {z.dtype}"
+        return Cancelling.apply(z + self.shift, y)
+
+
+def test_a_module_is_moved_back_after_its_rounding_was_measured():
+    report = verify_layer(
+        Shifted(), of=entropy(cancelling), oracles=["autograd"], dtypes=["float32", "float64"]
+    )
+    assert {str(c.verdict) for c in report.checks} == {"agrees"}, str(report)
+
+
+def test_the_gallery_case_that_was_blamed():
+    from gradcheck.library import resolve
+
+    (target,) = resolve(["examples/specs/binary_cross_entropy.py"])
+    report = verify(
+        target.operation, oracles=["native"], dtypes=["float32"], profile="quick", seed=2
+    )
+    assert {str(c.verdict) for c in report.checks} == {"agrees"}
+    assert gradcheck.__version__
