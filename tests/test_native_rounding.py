@@ -138,6 +138,10 @@ def test_a_layer_whose_own_forward_cancels_is_judged_by_its_gradient(monkeypatch
     found = {str(c.verdict) for c in report.checks}
     assert found == ({"agrees"} if scale == 1.0 else {"refuted"}), str(report)
     assert ("another function" in str(report)) == (scale != 1.0)
+    notes = [n for n in report.notes if "the layer's own forward rounds where `of` does not" in n]
+    for dtype in ("float64", "float32") if scale == 1.0 else ():
+        assert sum(f"in {dtype} L is up to" in n for n in notes) == 1
+    assert len(notes) == (2 if scale == 1.0 else 0), report.notes
 
 
 class Shifted(torch.nn.Module):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +27,11 @@ from gradcheck.layers import precision
 from gradcheck.layers.calling import Caller
 from gradcheck.layers.claimed import Claimed, by_columns, by_rows, names_of
 from gradcheck.layers.faults import Fault, structure
+from gradcheck.layers.primal import Primal
 from gradcheck.layers.raw import Contract
-from gradcheck.oracles.rounding import measured_rounding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from gradcheck.checking.search import Example
     from gradcheck.layers.reference import Reference
@@ -99,6 +99,7 @@ class Bench:
         # Examples that are looked at by probes, however small their Jacobians are.
         self.probed: set[Example] = set()
         self._points: dict[object, Point] = {}
+        self.primal = Primal(self)
         self._others: dict[str, Bench] = {}
         self._shapes: dict[tuple[tuple[str, int], ...], float] = {}
 
@@ -194,53 +195,13 @@ class Bench:
     def _try_own_forward(self, point: Point) -> None:
         """A layer may refuse arrays without entries, as frameworks' own do: that is no wrong value."""
         try:
-            point.faults += self._own_forward(point)
+            point.faults += self.primal.faults(point.example, point.outputs)
         except GradcheckError:
             raise
         except Exception as error:
             if all(a.size for a in point.example.inputs.values()):
                 raise
             point.trouble = f"the layer raises {type(error).__name__} at size 0"
-
-    def _own_forward(self, point: Point) -> list[Fault]:
-        """What a layer's own forward computes that the reference does not."""
-        example = point.example
-        values = self.caller.forward(self.caller.arrays(example), example.params)
-        names = names_of(self.rule.outputs, len(point.outputs))
-        if len(values) != len(point.outputs):
-            text = f"the layer gives {len(values)} outputs, `of` gives {len(point.outputs)}"
-            return [Fault("forward", "", text)]
-        for name, theirs, k in zip(names, values, range(len(values)), strict=True):
-            exact, error = precision.output_bound(self.reference, example, k, self.dtype)
-            if theirs.shape != exact.shape:
-                text = f"the layer gives {name} the shape {theirs.shape}, `of` gives {exact.shape}"
-                return [Fault("forward", "", text)]
-            with np.errstate(all="ignore"):
-                gap = np.where(theirs == exact, 0.0, np.abs(theirs - exact) - 2 * error)
-            off = ~(gap <= 0)
-            if off.any() and np.isfinite(theirs).all():
-                off = ~(gap <= self._own_rounding(example, k))
-            if off.any():
-                place = tuple(int(i) for i in np.argwhere(off)[0])
-                at = f"{name}[{','.join(map(str, place))}]" if place else name
-                text = (
-                    f"the layer computes another function than `of`: {at} is {theirs[place]:.6g}, and "
-                    f"{exact[place]:.6g} according to `of`"
-                )
-                return [Fault("forward", "", text)]
-        return []
-
-    def _own_rounding(self, example: Example, output: int) -> Any:
-        """How far rounding alone takes an output of a layer's own forward."""
-        names = list(self.rule.inputs)
-
-        def values(arrays: Sequence[Any], dtype: str) -> list[np.ndarray]:
-            there = replace(example, inputs=dict(zip(names, arrays, strict=True)))
-            with self.in_dtype(dtype) as bench:
-                return bench.caller.forward(bench.caller.arrays(there), there.params)
-
-        found = measured_rounding(values, [example.inputs[n] for n in names], self.dtype)
-        return 0.0 if found is None else found[output]
 
     @contextlib.contextmanager
     def in_dtype(self, dtype: str) -> Iterator[Bench]:

@@ -173,6 +173,8 @@ class _Session:
             # The first that is asked about large shapes should be one that has them cheaply.
             for check, oracle in sorted(planned, key=_expense):
                 self._run(check, name, oracle, refuter)
+        if not skip and self.bench.primal.loses:
+            report.notes.append(f"{self.rule.name}: {self.bench.primal.loses}")
         if self.blocks is not None:
             lines = [f"{self.rule.name}: {line}" for line in untried(self.blocks, self.examples)]
             report.notes += [line for line in lines if line not in report.notes]
