@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import gradcheck
-from gradcheck import Spec, derive, einsum, load, real, size
+from gradcheck import Spec, constant, delta, derive, einsum, load, ones, positive, real, size
 from gradcheck.cli import main
 from gradcheck.derivation.rules import steps
 from gradcheck.errors import SpecError, UsageError
@@ -193,6 +193,123 @@ def test_a_file_of_several_specs_names_them():
         derive(str(GALLERY / "perceptron.py"))
 
 
+# ---------------------------------------------------------------- odd but legal specs
+
+
+def sum_of_both(_xp, x, y):
+    return x + 0 * y
+
+
+DEAF = Spec(
+    sum_of_both, name="deaf", inputs={"x": real("n"), "y": real("n")}, output={"h": "n"},
+    jacobian={"x": einsum("pq->pq", delta), "y": 0 * einsum("pq->pq", delta)},
+)  # fmt: skip
+
+
+def product(xp, h, y):
+    return xp.sum(h * y)
+
+
+PRODUCT = Spec(
+    product, name="product", inputs={"h": real("n"), "y": real("n")}, output={"f": ""},
+    jacobian={"h": einsum("p->p", "y"), "y": einsum("p->p", "h")},
+)  # fmt: skip
+
+
+def test_a_derivative_that_is_zero():
+    derivation = derive(DEAF)
+    assert derivation.ok
+    assert derivation.section("y").line.text() == "0"
+    assert derivation.section("y").matrix == "0"
+    assert "Vectorised: ∂L/∂y = 0    shape (n)" in str(derivation)
+
+
+def test_one_path_of_two_that_is_zero():
+    derivation = derive(PRODUCT(DEAF("x", "y"), "y"), wrt="y")
+    assert derivation.ok
+    assert [s.line.text() for s in derivation.steps] == ["h[q]"]
+
+
+def gap(_xp, s, x, t):
+    return s * (x - t)
+
+
+def over(xp, h, t):
+    return xp.sum(h) / t
+
+
+def test_a_letter_that_is_summed_and_stands_nowhere():
+    """Σ_p (x[p] − t) / t is Σ_p x[p] / t − n."""
+    given = constant(positive(""))
+    first = Spec(
+        gap, name="gap", inputs={"s": real(""), "x": constant(real("n")), "t": given},
+        output={"h": "n"}, jacobian={"s": einsum("p->p", "x") - einsum(",p->p", "t", ones)},
+    )  # fmt: skip
+    second = Spec(
+        over, name="over", inputs={"h": real("n"), "t": given}, output={"L": ""},
+        jacobian={"h": einsum(",p->p", "t**-1", ones)},
+    )  # fmt: skip
+    derivation = derive(second(first("s", "x", "t"), "t"), wrt="s")
+    assert derivation.ok
+    assert [s.line.text() for s in derivation.steps] == [
+        "Σ_p t^(-1) (x[p] − t)",
+        "Σ_p t^(-1) x[p] − Σ_p t^(-1) t",
+        "Σ_p t^(-1) x[p] − Σ_p 1",
+        "Σ_p t^(-1) x[p] − n",
+    ]
+    assert derivation.section("s").matrix == "1ᵀx/t − n"
+
+
+def test_a_zero_beside_a_scalar_result():
+    def forward(xp, x, y):
+        return xp.sum(x) + 0 * xp.sum(y)
+
+    spec = Spec(
+        forward, name="zero", inputs={"x": real("n"), "y": real("n")}, output={"f": ""},
+        jacobian={"x": einsum("r->r", ones), "y": 0 * einsum("r->r", ones)},
+    )  # fmt: skip
+    assert derive(spec, wrt="y").section("y").matrix == "0"
+    assert derive(spec, wrt="y").steps == ()
+
+
+def test_a_derivative_is_not_said_to_be_itself():
+    """The chain rule over a single link of a scalar is ∂L/∂a = ∂L/∂a."""
+    assert "Chain rule" not in str(derive("cross_entropy"))
+    assert "Chain rule" not in derive("cross_entropy").latex()
+    assert "Chain rule for z" in str(derive("softmax >> cross_entropy"))
+
+
+def test_an_input_that_has_the_name_of_the_loss():
+    def forward(_xp, L, x):
+        return L * x
+
+    spec = Spec(
+        forward, name="named_as_the_loss", inputs={"L": real("n"), "x": real("n")},
+        output={"h": "n"},
+        jacobian={
+            "L": einsum("p,pq->pq", "x", delta), "x": einsum("p,pq->pq", "L", delta),
+        },
+    )  # fmt: skip
+    derivation = derive(spec, wrt="L")
+    assert "loss is any scalar that depends on h" in str(derivation)
+    assert "∂loss/∂L[q] = Σ_p v[p] ∂h[p]/∂L[q]" in str(derivation)
+    assert r"\mathrm{loss}" in derivation.latex()
+
+
+def test_leading_axes_are_said_to_be_left_out():
+    text = str(derive(f"{GALLERY}/linear.py"))
+    assert "... stands for leading axes: all of this is for one slice" in text
+    assert "leading axes: all" not in str(derive("softmax"))
+
+
+def test_a_form_for_terms_apart():
+    """What is left of common factors has three letters; the terms by themselves have two."""
+    found = {s.variable: s.matrix for s in derive(f"{GALLERY}/batch_norm.py").sections}
+    assert found["x"] == (
+        "v ⊙ gᵀ ⊙ rᵀ − 1(gᵀ ⊙ rᵀ ⊙ (1ᵀv))/m − (normal ⊙ gᵀ ⊙ rᵀ ⊙ (1ᵀ(v ⊙ normal)))/m"
+    )
+
+
 # ---------------------------------------------------------------- the command line and the formats
 
 
@@ -236,6 +353,27 @@ def test_latex_compiles(tmp_path, target):
     log = (tmp_path / "derivation.log").read_text(encoding="utf-8", errors="replace")
     assert "Overfull \\hbox" not in log
     assert "Missing character" not in log
+
+
+@NO_PDFLATEX
+def test_latex_of_names_that_are_not_latin(tmp_path):
+    def forward(xp, angle, width):
+        return xp.sum(angle * width)
+
+    spec = Spec(
+        forward, name="été", inputs={"θ": real("n"), "Α_σ": real("#n")}, output={"f": ""},
+        jacobian={"θ": einsum("r,r->r", "Α_σ", ones)},
+    )  # fmt: skip
+    text = derive(spec, wrt="θ").latex()
+    assert text.isascii()
+    assert "?" not in text
+    assert r"$\ensuremath{\theta}: n$" in text
+    assert r"\mathrm{A\_\ensuremath{\sigma}}" in text
+    assert r"\#n" in text
+    (tmp_path / "d.tex").write_text(text, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "d.tex"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert run.returncode == 0, run.stdout[-2000:]
 
 
 def test_the_function_is_public_though_a_room_has_a_similar_name():

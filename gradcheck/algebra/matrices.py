@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from gradcheck.algebra.text import latex_name
+
 if TYPE_CHECKING:
     from gradcheck.algebra.terms import Factor
 
@@ -227,13 +229,12 @@ class Scaled(Matrix):
         top, bottom = abs(self.coefficient.numerator), self.coefficient.denominator
         above, below = ([str(n)] if n != 1 else [] for n in (top, bottom))
         for name, power in self.sizes:
-            (above if power > 0 else below).append(_power(name, abs(power), latex=latex))
+            shown = latex_name(name) if latex else name
+            (above if power > 0 else below).append(_power(shown, abs(power), latex=latex))
         for factor in self.scalars:
             shown = f"{factor.function}({factor.name})" if factor.function else factor.name
             if latex:
-                name = (
-                    rf"\mathrm{{{_escaped(factor.name)}}}" if len(factor.name) > 1 else factor.name
-                )
+                name = latex_name(factor.name)
                 shown = rf"\operatorname{{{factor.function}}}({name})" if factor.function else name
             target = above if factor.power > 0 else below
             target.append(_power(shown, abs(factor.power), latex=latex))

@@ -201,7 +201,7 @@ def _latex_term(
     above = [str(abs(term.coefficient.numerator))] if abs(term.coefficient.numerator) != 1 else []
     below = [str(term.coefficient.denominator)] if term.coefficient.denominator != 1 else []
     for axis, power in term.sizes:
-        (above if power > 0 else below).append(_latex_power(axis, abs(power)))
+        (above if power > 0 else below).append(_latex_power(latex_name(axis), abs(power)))
     head = rf"\sum_{{{_indices(summed)}}} " if summed else ""
     if below:
         head = rf"\frac{{{' '.join(above) or '1'}}}{{{' '.join(below)}}} " + head

@@ -7,6 +7,7 @@ two a matrix product. A letter with three has no such form.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gradcheck.algebra.matrices import (
@@ -50,10 +51,23 @@ def matrix_form(expression: Expression) -> Matrix | str:
     output = expression.output
     if len(output) > 2:
         return f"the derivative has {len(output)} free letters where a matrix has two"
-    forms = []
-    for rows, columns in _orientations(output):
+    if not any(t.coefficient for t in expression.terms):
+        return Scaled(Fraction(0), (), (), Ones(number=True))
+    # What is left of common factors may have three letters; its terms by themselves have fewer.
+    apart = any(t.deltas for t in expression.terms)
+    found = _oriented(expression, apart=apart)
+    if isinstance(found, str) and not apart:
+        second = _oriented(expression, apart=True)
+        return found if isinstance(second, str) else second
+    return found
+
+
+def _oriented(expression: Expression, *, apart: bool) -> Matrix | str:
+    """The form with the fewest transposes, its terms apart or with their common factors in front."""
+    forms, reason = [], ""
+    for rows, columns in _orientations(expression.output):
         try:
-            forms.append(_whole(expression, rows, columns))
+            forms.append(_whole(expression, rows, columns, apart=apart))
         except _NoMatrixError as error:
             reason = str(error)
     return min(forms, key=transposes) if forms else reason
@@ -69,9 +83,9 @@ class _NoMatrixError(Exception):
     """No matrix notation expresses this."""
 
 
-def _whole(expression: Expression, rows: str | None, columns: str | None) -> Matrix:
+def _whole(expression: Expression, rows: str | None, columns: str | None, *, apart: bool) -> Matrix:
     seed = expression.seed
-    if any(t.deltas for t in expression.terms):  # terms of their own: diag(a) − a aᵀ
+    if apart:  # terms of their own: diag(a) − a aᵀ
         parts = [_term(t, (), rows, columns, seed) for t in expression.terms]
     else:
         parts = [_group(g, rows, columns, seed) for g in expression.groups() if g.coefficient]
@@ -79,7 +93,7 @@ def _whole(expression: Expression, rows: str | None, columns: str | None) -> Mat
 
 
 def _group(group: Group, rows: str | None, columns: str | None, seed: str) -> Matrix:
-    items = [_item(f, seed) for f in group.factors]
+    items = [_item(f, seed) for f in group.factors if f.letters]
     outside = {*group.summed, *(s for s in (rows, columns) if s)}
     items += [_sum_item(total, outside, seed) for total in group.sums]
     return _scaled(group, _product(items, group.deltas, rows, columns))
@@ -94,7 +108,7 @@ def _term(
     *,
     repeat: bool = False,
 ) -> Matrix:
-    items = [_item(f, seed) for f in term.factors]
+    items = [_item(f, seed) for f in term.factors if f.letters]
     known = {*outside, *(s for s in (rows, columns) if s)}
     loose = [s for s in term.letters() if s in known and s not in (rows, columns)]
     if loose:
@@ -167,7 +181,7 @@ def _product(
     if deltas:
         vector = _product(items, (), rows, None, repeat=False)
         return Diagonal(vector)
-    items = _merged([i for i in items if i.letters])
+    items = _merged(items)
     kept = {rows, columns}
     while summed := list(dict.fromkeys(s for i in items for s in i.letters if s not in kept)):
         letter = min(
@@ -273,6 +287,8 @@ def _assembled(
         body = parts[0] if len(parts) == 1 else Entrywise(tuple(parts))
     else:
         body = _of_vectors(column, row, rows, columns, repeat=repeat)
+    if shown and isinstance(body, Ones) and body.number:
+        return shown[0] if len(shown) == 1 else Product(tuple(shown), numbers=len(shown))
     return Product((*shown, body), numbers=len(shown)) if shown else body
 
 

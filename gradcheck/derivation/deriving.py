@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gradcheck.accumulating import why_link_by_link
 from gradcheck.algebra.compose import compose, jacobian_of_vjp, relabel, vjp_of
 from gradcheck.algebra.grouping import Group
-from gradcheck.algebra.terms import Expression, Factor, free_alphabet
+from gradcheck.algebra.terms import Expression, Factor, Term, free_alphabet
 from gradcheck.algebra.vectorise import matrix_form
 from gradcheck.arguments import brief
 from gradcheck.arguments import names as words
@@ -24,6 +24,8 @@ from gradcheck.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from gradcheck.chain import Node
 
 # The chain rule is written out along each path only up to this many of them.
 MOST_PATHS = 8
@@ -125,16 +127,8 @@ class _Deriving:
         chain = self.chain
         for node in reversed(chain.nodes):
             self._finish(node.result)
-            if node.result not in self.lines:
-                continue
-            for variable, local in node.local.items():
-                if variable not in self.active:
-                    continue
-                if local is None:
-                    self._missing(node.call.operation, variable)
-                found = self._local(node.result, variable, local, node.call.operation.name)
-                self.locals.append(found)
-                self.pending.setdefault(variable, []).append(found)
+            if node.result in self.lines:
+                self._flow(node)
         for name in list(self.pending):
             self._finish(name)
         for name in self.wrt:
@@ -153,6 +147,17 @@ class _Deriving:
             proofs,
             self.letters,
         )
+
+    def _flow(self, node: Node) -> None:
+        """What flows from a link into its variables: its own derivatives."""
+        for variable, local in node.local.items():
+            if variable not in self.active:
+                continue
+            if local is None:
+                self._missing(node.call.operation, variable)
+            found = self._local(node.result, variable, local, node.call.operation.name)
+            self.locals.append(found)
+            self.pending.setdefault(variable, []).append(found)
 
     def _letters(self) -> dict[str, tuple[str, ...]]:
         """Letters of its own for each result, from the last one down; inputs share what is left.
@@ -222,6 +227,7 @@ class _Deriving:
         groups = [
             multiplied(outer, as_factor(flow.line), flow.letters[0], output)
             for flow in flows
+            if flow.line.groups  # none where the derivative is 0
             for outer in self.lines[flow.result].groups
         ]
         return Line(tuple(groups), output, axes, self.relations, self.chain.seed)
@@ -256,7 +262,12 @@ class _Deriving:
         live = tuple(t for t in expression.terms if t.coefficient)
         shape = self.chain._dims(self.cotangent)
         titled = replace(expression, terms=live, title=(("x", len(expression.output)),))
-        return jacobian_of_vjp(titled, self.cotangent, shape)
+        found = jacobian_of_vjp(titled, self.cotangent, shape)
+        if live:
+            return found
+        own = (expression.terms[0].axes[s] for s in expression.output)
+        zero = Term(Fraction(0), axes=dict(zip(found.output, (*shape, *own), strict=True)))
+        return replace(found, terms=(zero,))
 
     def _section(self, variable: str, flows: list[Local], done: list[Step], line: Line) -> Section:
         consumers = tuple((f.result, f.letters[0]) for f in flows)

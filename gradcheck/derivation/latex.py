@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from gradcheck.algebra.shapes import DOTS, is_broadcast
 from gradcheck.algebra.text import latex_groups, latex_name
-from gradcheck.derivation.text import loss, occurring, said
+from gradcheck.derivation.text import chained, leading, loss, occurring, said
 
 if TYPE_CHECKING:
     from gradcheck.derivation.lines import Line
@@ -31,6 +33,10 @@ def document(d: Derivation) -> str:
 
 def body(d: Derivation) -> str:
     """The document without its preamble."""
+    return portable(_body(d))
+
+
+def _body(d: Derivation) -> str:
     parts = [rf"\section*{{{escaped(d.title)}}}", escaped(_shapes(d))]
     parts += [r"\subsection*{Local derivatives}", _align(_locals(d))]
     if rules := _chain_rules(d):
@@ -110,15 +116,24 @@ def _shapes(d: Derivation) -> str:
     shown = []
     for name in occurring(d):
         shape = d.operation.shapes[name]
-        axes = r" \times ".join(latex_name(a) if a != "..." else r"\cdots" for a in shape)
+        axes = r" \times ".join(map(_axis, shape))
         shown.append(f"${latex_name(name)}: {axes or '1'}$")
     text = "Shapes: " + ", ".join(shown) + "."
     if d.cotangent:
         bar = _index(seed(d), d.letters[d.cotangent])
         result = _index(d.cotangent, d.letters[d.cotangent])
-        text += f" $L$ is any scalar that depends on ${latex_name(d.cotangent)}$, and "
-        text += f"${bar} = {_over('L', result)}$."
-    return text
+        top = latex_name(loss(d))
+        text += f" ${top}$ is any scalar that depends on ${latex_name(d.cotangent)}$, and "
+        text += f"${bar} = {_over(top, result)}$."
+    note = leading(d)
+    return f"{text} {note}." if note else text
+
+
+def _axis(axis: str) -> str:
+    """An axis as LaTeX, where # would be a parameter of a macro."""
+    if axis == DOTS:
+        return r"\cdots"
+    return rf"\#{latex_name(axis[1:])}" if is_broadcast(axis) else latex_name(axis)
 
 
 def _locals(d: Derivation) -> list[tuple[str, str]]:
@@ -127,7 +142,7 @@ def _locals(d: Derivation) -> list[tuple[str, str]]:
 
 def _chain_rules(d: Derivation) -> list[tuple[str, str]]:
     rows = []
-    for name, routes in d.paths.items():
+    for name, routes in chained(d):
         for i, path in enumerate(routes):
             own = set(d.letters[name])
             summed = [s for v in path[:-1] for s in d.letters[v] if s not in own]
@@ -237,5 +252,28 @@ def _words(text: str) -> str:
     text = text.replace("^", r"\^{}").replace(">>", r"$\gg$")
     for sign, shown in _SIGNS.items():
         text = text.replace(sign, shown)
-    text = "".join(c if c.isascii() else "?" for c in text)
     return re.sub("\0(\\d+)\0", lambda m: kept[int(m[1])], text)
+
+
+# Capitals that look like Latin ones have no command of their own.
+_LATIN = {
+    "alpha": "A", "beta": "B", "epsilon": "E", "zeta": "Z", "eta": "H", "iota": "I", "kappa": "K",
+    "mu": "M", "nu": "N", "omicron": "O", "rho": "P", "tau": "T", "chi": "X",
+}  # fmt: skip
+_LETTER = re.compile(r"GREEK (SMALL|CAPITAL) LETTER (?:FINAL )?(\w+)")
+
+
+def portable(text: str) -> str:
+    """LaTeX in ASCII, which pdflatex takes without packages: θ is a command, é its base letter."""
+    return "".join(c if c.isascii() else _ascii(c) for c in text)
+
+
+def _ascii(sign: str) -> str:
+    found = _LETTER.fullmatch(unicodedata.name(sign, ""))
+    if found is None:
+        plain = unicodedata.normalize("NFKD", sign)
+        return "".join(c for c in plain if c.isascii()) or "?"
+    name = found[2].lower().replace("lamda", "lambda")
+    if name == "omicron" or (found[1] == "CAPITAL" and name in _LATIN):
+        return "o" if found[1] == "SMALL" else _LATIN[name]
+    return rf"\ensuremath{{\{name if found[1] == 'SMALL' else name.capitalize()}}}"

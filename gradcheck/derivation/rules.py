@@ -207,7 +207,9 @@ def _needed_expansion(line: Line) -> Rewritten | None:
 
 
 def _flat(term: Term, line: Line) -> Group:
-    summed = tuple(s for s in term.letters() if s not in line.output)
+    # A letter may be summed that stands nowhere in the term: Σ_p (x[p] − t) is Σ_p x[p] − Σ_p t.
+    letters = dict.fromkeys((*term.letters(), *term.axes))
+    summed = tuple(s for s in letters if s not in line.output)
     return Group(
         term.coefficient,
         term.sizes,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from gradcheck.algebra.shapes import DOTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,6 +24,8 @@ def _lines(d: Derivation) -> Iterator[str]:
     yield ""
     yield "Shapes"
     yield "  " + shapes(d)
+    if note := leading(d):
+        yield f"  {note}"
     if d.cotangent:
         letters = indexed(d.cotangent, d.letters[d.cotangent])
         seed = left(d, d.cotangent)
@@ -29,11 +33,10 @@ def _lines(d: Derivation) -> Iterator[str]:
     yield ""
     yield "Local derivatives"
     yield from (f"  {line}" for line in _locals(d))
-    for name, routes in d.paths.items():
-        if routes:
-            yield ""
-            yield f"Chain rule for {name}"
-            yield f"  {left(d, name)} = " + " + ".join(chain_rule(d, path) for path in routes)
+    for name, routes in chained(d):
+        yield ""
+        yield f"Chain rule for {name}"
+        yield f"  {left(d, name)} = " + " + ".join(chain_rule(d, path) for path in routes)
     for section in d.sections:
         yield ""
         yield from _section(d, section)
@@ -43,7 +46,10 @@ def _lines(d: Derivation) -> Iterator[str]:
 
 def loss(d: Derivation) -> str:
     """What is differentiated: the scalar result, or some L that depends on it."""
-    return "L" if d.cotangent else d.operation.result
+    if not d.cotangent:
+        return d.operation.result
+    taken = d.operation.shapes
+    return next(n for n in ("L", "loss", *(f"L_{i}" for i in range(len(taken)))) if n not in taken)
 
 
 def indexed(name: str, letters: tuple[str, ...]) -> str:
@@ -70,6 +76,26 @@ def occurring(d: Derivation) -> list[str]:
     mentioned = [n for x in d.locals for n in sorted(x.line.expression().names())]
     names = dict.fromkeys([*d.operation.inputs, *d.letters, *mentioned])
     return [n for n in names if n in d.operation.shapes]
+
+
+def leading(d: Derivation) -> str:
+    """What is shown of leading axes; empty where there are none."""
+    if not any(DOTS in d.operation.shapes[n] for n in occurring(d)):
+        return ""
+    return (
+        f"{DOTS} stands for leading axes: all of this is for one slice, and what has no such axes gets "
+        "the sum over all slices"
+    )
+
+
+def chained(d: Derivation) -> list[tuple[str, list[list[str]]]]:
+    """The paths to each variable, but for the one link that would be equal to itself."""
+    alone = [[d.operation.result, name] for name in d.paths]
+    return [
+        (name, routes)
+        for (name, routes), one in zip(d.paths.items(), alone, strict=True)
+        if routes and (d.cotangent or routes != [one])
+    ]
 
 
 def _locals(d: Derivation) -> list[str]:

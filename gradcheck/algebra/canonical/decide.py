@@ -12,7 +12,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gradcheck.algebra.canonical import functions
-from gradcheck.algebra.canonical.forms import Entry, Form, Key, build, relettered
+from gradcheck.algebra.canonical.forms import (
+    Entry,
+    Form,
+    Key,
+    build,
+    freed,
+    relettered,
+    summed,
+)
 from gradcheck.algebra.canonical.naming import components
 from gradcheck.algebra.canonical.opening import openings
 from gradcheck.algebra.canonical.partial import apart
@@ -27,17 +35,31 @@ _DEPTH = 3
 
 
 def with_relations(form: Form, related: dict[Atom, Atom]) -> Form:
-    """The form with rows of probabilities known to sum to one."""
-    items = [
-        (
-            k._replace(
-                entries=tuple(e._replace(atom=related.get(e.atom, e.atom)) for e in k.entries)
-            ),
-            c,
+    """The form with rows of probabilities known to sum to one, also within powers of sums."""
+    if not related:
+        return form
+    total = Form(form.axes, {})
+    for key, c in form.terms.items():
+        common, (free, _) = freed(form.axes, key)
+        within = [e for e in free.entries if _holds(e.atom, related)]
+        beside = tuple(
+            e._replace(atom=related.get(e.atom, e.atom)) for e in free.entries if e not in within
         )
-        for k, c in form.terms.items()
-    ]
-    return build(form.axes, items)
+        product = build(common, [(free._replace(entries=beside), c)])
+        for e in within:
+            assert e.atom.argument is not None
+            base = relettered(with_relations(e.atom.argument, related), common, e.letters)
+            product = product * functions.power(e.atom.table, base, e.power)
+        total = total + summed(product, tuple(range(form.rank, len(common))))
+    return total
+
+
+def _holds(atom: Atom, related: dict[Atom, Atom]) -> bool:
+    """Whether a sum that is raised to a power holds one of these atoms."""
+    if atom.kind != "sum" or atom.argument is None:
+        return False
+    inner = {e.atom for k in atom.argument.terms for e in k.entries}
+    return any(a in related or _holds(a, related) for a in inner)
 
 
 def related_atom(atom: Atom) -> Atom:
@@ -103,7 +125,7 @@ def _cleared(form: Form) -> Form | None:
         )
         whole = {p for p in counted if (p - min(counted)).denominator == 1}
         least[place] = min(whole)
-    if not any(len(p) > 1 or least[place] for place, p in present.items()):
+    if not any(len(p) > 1 or least[place] or max(p) >= 1 for place, p in present.items()):
         return None
     items = [
         (k._replace(entries=(*k.entries, *(Entry(a, s, -p) for (a, s), p in least.items()))), c)

@@ -359,6 +359,8 @@ def _cancelled(key: Key, rank: int) -> Key:
 
 def _private(letters: tuple[int, ...], rest: tuple[Entry, ...], rank: int) -> bool:
     """Whether the last letter is bound and occurs nowhere else."""
+    if not letters:
+        return False
     last = letters[-1]
     if last < rank or last in letters[:-1]:
         return False
@@ -402,7 +404,10 @@ def matches(
     def extend(k: int, names: dict[int, int], used: frozenset[int]) -> Iterable[Match]:
         if k == len(wanted):
             bound = frozenset(v for s, v in names.items() if s >= inner)
-            if len(bound) == sum(s >= inner for s in names) and all(v >= rank for v in bound):
+            # Σ_p x[p,p] is not Σ_pk x[p,k]: a bound letter stands for none that is given.
+            apart = bound.isdisjoint(v for s, v in names.items() if s < inner)
+            once = len(bound) == sum(s >= inner for s in names)
+            if apart and once and all(v >= rank for v in bound):
                 yield Match(used, bound, names)
             return
         for i, e in enumerate(pool):

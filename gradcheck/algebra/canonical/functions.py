@@ -63,21 +63,16 @@ def power(table: Table, form: Form, exponent: Fraction, depth: int = 0) -> Form:
 def _power_of_monomial(table: Table, form: Form, exponent: Fraction) -> Form:
     ((key, coefficient),) = form.terms.items()
     roots, groups = components(key.entries, form.rank)
-    whole = exponent.denominator == 1
-    if not whole and (coefficient < 0 or not all(_positive(e) for e in roots)):
-        # √(x²) is |x|, not x: keep together what may be negative.
-        outside = [e for e in roots if _positive(e)]
-        inside = [e for e in roots if not _positive(e)]
-        kept = build(
-            form.axes, [(Key((), tuple(inside), ()), Fraction(1 if coefficient > 0 else -1))]
-        )
-        result = _sum_atom(table, kept, exponent)
-        coefficient = abs(coefficient)
-    else:
-        outside, result = roots, constant(form.axes, Fraction(1))
+    result = constant(form.axes, Fraction(1))
+    if exponent.denominator != 1:
+        roots, groups, kept = _by_sign(roots, groups)
+        if kept or coefficient < 0:
+            sign = Fraction(1 if coefficient > 0 else -1)
+            alone = build(form.axes, [(Key((), kept, ()), sign)])
+            result, coefficient = _sum_atom(table, alone, exponent), abs(coefficient)
     result = result * _number_power(form.axes, coefficient, exponent)
     scalars = tuple((n, p * exponent) for n, p in key.scalars)
-    powers = tuple(e._replace(power=e.power * exponent) for e in outside)
+    powers = tuple(e._replace(power=e.power * exponent) for e in roots)
     result = result * build(form.axes, [(Key(scalars, powers, ()), Fraction(1))])
     for group in groups:
         single = build(form.axes, [(Key((), tuple(group), ()), Fraction(1))])
@@ -85,8 +80,26 @@ def _power_of_monomial(table: Table, form: Form, exponent: Fraction) -> Form:
     return result
 
 
+def _by_sign(
+    roots: list[Entry], groups: list[list[Entry]]
+) -> tuple[list[Entry], list[list[Entry]], tuple[Entry, ...]]:
+    """Positive entries, sums that are not negative, and what may be negative: that stays together.
+
+    √(x²) is |x|, not x, and √(uv) is not √u √v where the sums u and v are both negative.
+    """
+    positive = [e for e in roots if _positive(e)]
+    even = [g for g in groups if all(map(_never_negative, g))]
+    rest = [e for g in groups if g not in even for e in g]
+    return positive, even, (*(e for e in roots if not _positive(e)), *rest)
+
+
 def _positive(e: Entry) -> bool:
-    return e.atom.positive
+    """Whether the base of a power is positive: where a root of it is taken, it must be."""
+    return e.atom.positive or e.power.denominator != 1
+
+
+def _never_negative(e: Entry) -> bool:
+    return _positive(e) or e.atom.selects or e.power.numerator % 2 == 0
 
 
 def _number_power(axes: tuple[str, ...], number: Fraction, exponent: Fraction) -> Form:
@@ -159,40 +172,55 @@ def _sum_atom(table: Table, form: Form, exponent: Fraction) -> Form:
 def atom_of(
     table: Table, kind: str, form: Form, **properties: bool
 ) -> tuple[Atom, tuple[int, ...]]:
-    """The atom that a function of a form is, and the form's letters on which it depends."""
+    """The atom that a function of a form is, and the form's letters on which it depends.
+
+    Raises:
+        Undecided: For a form with a delta, which an argument has no room for.
+    """
+    if any(k.deltas for k in form.terms):
+        raise Undecided(f"a function ({kind}) of an expression with a Kronecker delta")
     used = tuple(
         sorted({s for k in form.terms for e in k.entries for s in e.letters if s < form.rank})
     )
+    argument = _narrowed(form, used)
+    known: dict[str, object] = dict(properties)
+    if kind == "sum":
+        known |= _of_sum(argument)
+    name = f"{kind}#{len(table.atoms)}"
     axes = tuple(form.axes[s] for s in used)
+    return table.get(kind, name, axes, argument=argument, **known), used
+
+
+def _narrowed(form: Form, used: tuple[int, ...]) -> Form:
+    """A form without deltas over those of its letters that occur."""
     names = {s: i for i, s in enumerate(used)}
     shift = len(used) - form.rank
-    items = [
-        (
-            Key(
-                k.scalars,
-                tuple(
-                    e._replace(
-                        letters=tuple(names[s] if s < form.rank else s + shift for s in e.letters)
-                    )
-                    for e in k.entries
-                ),
-                (),
-            ),
-            c,
+    items = []
+    for k, c in form.terms.items():
+        entries = tuple(
+            e._replace(letters=tuple(names[s] if s < form.rank else s + shift for s in e.letters))
+            for e in k.entries
         )
-        for k, c in form.terms.items()
-    ]
-    argument = build(axes, items)
-    single = None
-    if kind == "sum" and len(argument.terms) == 1:
-        ((single, coefficient),) = argument.terms.items()
-        single = single if coefficient == 1 else None
-    if kind == "sum":
-        properties["positive"] = all(
-            c > 0 and all(e.atom.positive for e in k.entries) for k, c in argument.terms.items()
-        )
-    name = f"{kind}#{len(table.atoms)}"
-    return table.get(kind, name, axes, argument=argument, single=single, **properties), used
+        items.append((Key(k.scalars, entries, ()), c))
+    return build(tuple(form.axes[s] for s in used), items)
+
+
+def _of_sum(argument: Form) -> dict[str, object]:
+    """What is known of a sum: its sign, and its monomial where it is one."""
+    terms = argument.terms
+    positive = all(c > 0 and all(e.atom.positive for e in k.entries) for k, c in terms.items())
+    closed = positive and not any(map(surely_positive, terms))
+    alone = next(iter(terms), None) if set(terms.values()) == {1} and len(terms) == 1 else None
+    return {"positive": positive, "closed": closed, "single": alone}
+
+
+def surely_positive(key: Key) -> bool:
+    """Whether a monomial is > 0 at every size and point, but for its coefficient.
+
+    The logarithm of a size may be 0, and so may an entry that is only known not to be negative.
+    """
+    certain = all(n.removeprefix("log(")[:1].isdigit() for n, _ in key.scalars if "log(" in n)
+    return certain and all(e.atom.positive and not e.atom.closed for e in key.entries)
 
 
 # ---------------------------------------------------------------------- selectors inside functions
@@ -285,6 +313,8 @@ def _log_of_content(table: Table, content: Form) -> Form:
     for value, sign in ((c.numerator, 1), (c.denominator, -1)):
         for prime, count in _factors(value).items():
             items.append((Key(((f"log({prime})", Fraction(1)),), (), ()), Fraction(sign * count)))
+    if any(n.startswith("log(") for n, _ in key.scalars):
+        raise Undecided("log of the logarithm of a size or a number, whose sign is not known")
     items += [(Key(((f"log({n})", Fraction(1)),), (), ()), p) for n, p in key.scalars if n != "e"]
     items += [(ONE, p) for n, p in key.scalars if n == "e"]
     result = build(content.axes, items)
@@ -296,18 +326,20 @@ def _log_of_content(table: Table, content: Form) -> Form:
 def _log_of_monomial(table: Table, form: Form) -> Form:
     """Log of a product of sums (the positive entries are out already) and of what may be negative."""
     ((key, c),) = form.terms.items()
-    roots, groups = components(key.entries, form.rank)
+    roots, groups, kept = _by_sign(*components(key.entries, form.rank))
     result = build(form.axes, [])
-    if roots or c != 1:
-        kept = build(form.axes, [(Key((), tuple(roots), ()), c)])
-        atom, letters = atom_of(table, "log", kept)
+    if kept or c != 1:
+        alone = build(form.axes, [(Key((), kept, ()), c)])
+        atom, letters = atom_of(table, "log", alone)
         result = build(
             form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))]
         )
     for group in groups:
         single = build(form.axes, [(Key((), tuple(group), ()), Fraction(1))])
         atom, letters = atom_of(table, "sum", single)
-        result = result + _log_of_entry(table, form.axes, Entry(atom, letters, Fraction(1)))
+        roots.append(Entry(atom, letters, Fraction(1)))
+    for e in roots:
+        result = result + _log_of_entry(table, form.axes, e)
     return result
 
 
@@ -325,30 +357,32 @@ def _log_of_entry(table: Table, axes: tuple[str, ...], e: Entry) -> Form:
     return build(axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), e.power)])
 
 
+# What f(u) + f(−u) is where it is a number, and so f(0) is half of it: 1, or a rational multiple of π.
+_CENTRES = {"sigmoid": (Fraction(1), ()), "acos": (Fraction(1), (("pi", Fraction(1)),))}
+
+
 def opaque(table: Table, kind: str, form: Form, depth: int = 0) -> Form:
-    """A function without identities: an atom for each argument."""
+    """An atom of the argument with its first sign made +, for a function with a symmetry.
+
+    sigmoid(−u) = 1 − sigmoid(u), acos(−u) = π − acos(u), cos(−u) = cos(u), and f(−u) = −f(u) for tanh,
+    erf, sin, asin and atan.
+    """
     selected = _selector(form)
     if selected is not None:
         return _split(form, selected, lambda f: opaque(table, kind, f, depth + 1), depth)
     if any(key.deltas for key in form.terms):
         raise Undecided(f"{kind} of an expression with a Kronecker delta")
-    if form.is_zero and kind != "cos":
-        return form
+    number, scalars = _CENTRES.get(kind, (Fraction(0), ()))
+    if form.is_zero:
+        value = Fraction(1) if kind == "cos" else number / 2
+        return build(form.axes, [(Key(scalars, (), ()), value)] if value else [])
+    if form.terms[min(form.terms)] < 0:
+        turned = opaque(table, kind, form.times(Fraction(-1)))
+        if kind == "cos":
+            return turned
+        return build(form.axes, [(Key(scalars, (), ()), number)]) - turned
     atom, letters = atom_of(table, kind, form, positive=kind == "sigmoid")
     return build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
-
-
-def odd(table: Table, kind: str, form: Form) -> Form:
-    """Sigmoid or tanh: an atom of the argument with its first sign made +.
-
-    sigmoid(−u) = 1 − sigmoid(u) and tanh(−u) = −tanh(u).
-    """
-    if form.is_zero:
-        return constant(form.axes, Fraction(1, 2)) if kind == "sigmoid" else form
-    if _selector(form) is None and form.terms[min(form.terms)] < 0:
-        turned = odd(table, kind, form.times(Fraction(-1))).times(Fraction(-1))
-        return turned + constant(form.axes, Fraction(1)) if kind == "sigmoid" else turned
-    return opaque(table, kind, form)
 
 
 def defined(table: Table, atom: Atom) -> Form | None:
@@ -382,7 +416,7 @@ def renewed(e: Entry) -> Form:
         case "log":
             found = power(table, log(table, u), e.power)
         case "sigmoid" | "tanh":
-            found = power(table, odd(table, atom.kind, u), e.power)
+            found = power(table, opaque(table, atom.kind, u), e.power)
         case "step":
             found = power(table, step(table, u), e.power)
         case _:
@@ -403,13 +437,15 @@ def step(table: Table, form: Form, depth: int = 0) -> Form:
         return _split(form, selected, lambda f: step(table, f, depth + 1), depth)
     first = min(form.terms)
     lead = form.terms[first]
-    certain = all(not k.deltas and all(e.atom.positive for e in k.entries) for k in form.terms)
+    certain = all(not k.deltas and surely_positive(k) for k in form.terms)
     if certain and all((c > 0) == (lead > 0) for c in form.terms.values()):
         return constant(form.axes, Fraction(1 if lead > 0 else 0))
     if any(key.deltas for key in form.terms):
         raise Undecided("a branch on an expression with a Kronecker delta")
-    if _on_integers(form):
+    if on_integers(form):
         raise Undecided("a branch on integers, which may tie; declare it a mask instead")
+    if not any(key.entries for key in form.terms):
+        raise Undecided("a branch on sizes, which differs from size to size")
     scaled = form.times(1 / abs(lead))
     if lead < 0:
         scaled = scaled.times(Fraction(-1))
@@ -418,6 +454,7 @@ def step(table: Table, form: Form, depth: int = 0) -> Form:
     return selector if lead > 0 else constant(form.axes, Fraction(1)) - selector
 
 
-def _on_integers(form: Form) -> bool:
+def on_integers(form: Form) -> bool:
+    """Whether a form depends on integers, which tie with each other on no null set."""
     atoms = {e.atom for k in form.terms for e in k.entries}
-    return any(a.whole or (a.argument is not None and _on_integers(a.argument)) for a in atoms)
+    return any(a.whole or (a.argument is not None and on_integers(a.argument)) for a in atoms)

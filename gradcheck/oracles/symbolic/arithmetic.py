@@ -52,6 +52,7 @@ class Arithmetic:
         self.asked: list[tuple[Form, str]] = []
         self.asking = True
         self.tied = False
+        self.jumps = False
         self._fakes: dict[str, int] = {}
 
     def array(self, form: Form, labels: Form | None = None, *, sign: str = "") -> SymArray:
@@ -185,11 +186,11 @@ class Arithmetic:
 
     def sigmoid(self, x: Any) -> SymArray:
         """1 / (1 + exp(−x))."""
-        return self.array(functions.odd(self.table, "sigmoid", self.asarray(x).form), sign=">")
+        return self.array(self._opaque("sigmoid", x).form, sign=">")
 
     def tanh(self, x: Any) -> SymArray:
         """The hyperbolic tangent."""
-        return self.array(functions.odd(self.table, "tanh", self.asarray(x).form))
+        return self._opaque("tanh", x)
 
     def sinh(self, x: Any) -> SymArray:
         """(exp x − exp(−x)) / 2."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.algebra.canonical.forms import Form, scalar
+from gradcheck.algebra.canonical.functions import surely_positive
 from gradcheck.algebra.canonical.undecided import Undecided
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def sign_of(form: Form) -> str:
     if any(c < 0 for c in form.terms.values()):
         return ""
     entries = [e for k in form.terms for e in k.entries]
-    positive = all(e.atom.positive and not e.atom.closed for e in entries)
+    positive = all(map(surely_positive, form.terms))
     if positive and not any(k.deltas for k in form.terms):
         return ">"
     return "≥" if all(map(_not_negative, entries)) else ""
@@ -165,14 +166,13 @@ class SymArray:
         return self.space.not_equal(self, other)
 
     def __invert__(self) -> SymArray:
-        return self.space.subtract(1, self)
+        return self.space.subtract(1, self.space.condition(self))
 
     def __and__(self, other: Any) -> SymArray:
-        return self.space.multiply(self, other)
+        return self.space.multiply(self.space.condition(self), self.space.condition(other))
 
     def __or__(self, other: Any) -> SymArray:
-        both = self.space.multiply(self, other)
-        return self.space.subtract(self.space.add(self, other), both)
+        return ~(~self & ~self.space.asarray(other))
 
     def sum(self, axis: Any = None, *, keepdims: bool = False) -> SymArray:
         """The sum over axes."""

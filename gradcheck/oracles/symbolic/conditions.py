@@ -38,6 +38,8 @@ def _core(form: Form, relation: str) -> Form:
     if len(form.terms) != 1:
         return form
     ((key, c),) = form.terms.items()
+    if any(n.startswith("log(") for n, _ in key.scalars):
+        return form
     if c < 0 and relation == "> 0":
         return form
     entries = tuple(e for e in key.entries if not e.atom.positive or e.atom.closed)

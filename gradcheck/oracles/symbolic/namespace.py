@@ -56,6 +56,11 @@ class Symbols(Shaping):
 
     def step(self, x: Any) -> SymArray:
         """1 where x > 0, else 0."""
+        self.jumps = True
+        return self._step(x)
+
+    def _step(self, x: Any) -> SymArray:
+        """The same within something that has no jump where x is 0."""
         form = self.asarray(x).form
         # Where the argument may be 0 in a whole cell, points of that cell lie in no open one.
         self.tied = self.tied or _may_vanish(form)
@@ -83,6 +88,7 @@ class Symbols(Shaping):
         self.tied = self.tied or gap.is_zero or _may_tie(gap)
         if gap.is_zero:
             return self.array(constant(gap.axes, Fraction(1)))
+        self.jumps = True
         chosen = self._selected_by(gap)
         if chosen is not None:
             return chosen
@@ -111,6 +117,8 @@ class Symbols(Shaping):
                     gap.terms,
                     gap.times(Fraction(-1)).terms,
                 ):
+                    if functions.on_integers(x):
+                        raise Undecided("a comparison of integers with their maximum: they may tie")
                     return self.array(relettered(selector, gap.axes, order))
         return None
 
@@ -118,8 +126,27 @@ class Symbols(Shaping):
         """Where x ≠ y."""
         return self.subtract(1, self.equal(x, y))
 
+    def condition(self, x: Any) -> SymArray:
+        """A condition, whose entries are 0 or 1.
+
+        Raises:
+            Undecided: For numbers, with which `~`, `&` and `|` do something else.
+        """
+        if not self._holds_or_not(x):
+            raise Undecided("~, & or | of numbers; compare them, which gives conditions")
+        return self.asarray(x)
+
+    def _holds_or_not(self, x: Any) -> bool:
+        form = self.asarray(x).form
+        return (form * form).terms == form.terms
+
     def where(self, condition: Any, x: Any, y: Any) -> SymArray:
-        """X where the condition holds, else y."""
+        """X where the condition holds, else y; a number holds where it is not 0."""
+        if not self._holds_or_not(condition):
+            condition = self.not_equal(condition, 0)
+        return self._chosen(condition, x, y)
+
+    def _chosen(self, condition: Any, x: Any, y: Any) -> SymArray:
         x, y = self.asarray(x), self.asarray(y)
         found = self.add(self.multiply(condition, x), self.multiply(self.subtract(1, condition), y))
         least = ">" if x.sign == y.sign == ">" else "≥"
@@ -128,12 +155,12 @@ class Symbols(Shaping):
     def maximum(self, x: Any, y: Any) -> SymArray:
         """The larger one."""
         x, y = self.asarray(x), self.asarray(y)
-        found = self.where(self.greater(x, y), x, y)
+        found = self._chosen(self._step(self.subtract(x, y)), x, y)
         return self.array(found.form, sign=max(x.sign, y.sign, key=("", "≥", ">").index))
 
     def minimum(self, x: Any, y: Any) -> SymArray:
         """The smaller one."""
-        return self.where(self.greater(x, y), y, x)
+        return self._chosen(self._step(self.subtract(x, y)), y, x)
 
     def clip(self, x: Any, min: Any = None, max: Any = None) -> SymArray:
         """X held between bounds."""
@@ -144,11 +171,15 @@ class Symbols(Shaping):
 
     def sign(self, x: Any) -> SymArray:
         """−1 or 1, and 0 where x is 0 in a whole cell."""
-        return self.subtract(self.step(x), self.step(self.negative(x)))
+        self.jumps = True
+        return self._sign(x)
+
+    def _sign(self, x: Any) -> SymArray:
+        return self.subtract(self._step(x), self._step(self.negative(x)))
 
     def abs(self, x: Any) -> SymArray:
         """The absolute value."""
-        return self.array(self.multiply(self.sign(x), x).form, sign="≥")
+        return self.array(self.multiply(self._sign(x), x).form, sign="≥")
 
     def max(self, x: Any, axis: Any = None, *, keepdims: bool = False) -> SymArray:
         """The maximum over axes: Σ w x with a selector w whose rows sum to 1."""

@@ -57,10 +57,11 @@ class Run:
         return tuple(self.axis(a) for a in shape)
 
     def axis(self, axis: str) -> str:
-        """How forms call an axis."""
+        """How forms call an axis: by its name, but for those that forms have for numbers."""
         if axis in self.case.single:
             return "1"
-        return axis.removeprefix("#")
+        name = axis.removeprefix("#")
+        return f"{name}'" if name in ("e", "pi") else name
 
     def _input(self, name: str) -> SymArray:
         domain = self.operation.inputs[name]
@@ -80,7 +81,7 @@ class Run:
             closed=domain.kind == "probability",
             selects=chosen,
             whole=domain.kind in ("integers", "labels"),
-            sums_to_one=domain.kind == "one_hot",
+            sums_to_one=domain.kind == "one_hot" and axes[-1] != "1",
         )
         self.atoms[name] = atom
         places = tuple(i for i, a in enumerate(axes) if a != "1")
@@ -88,6 +89,8 @@ class Run:
         if domain.kind != "labels":
             return SymArray(self.xp, form)
         below = self._below(self.operation.one_hot[name])
+        if below == "1":
+            return SymArray(self.xp, form, constant((*axes, below), Fraction(1)))
         hot = self.table.get(
             "input", f"onehot({name})", (*own, below), selects=True, sums_to_one=True
         )
@@ -173,5 +176,5 @@ class Run:
         return {
             atom: related_atom(atom)
             for n, atom in self.atoms.items()
-            if self.operation.inputs[n].kind == "probability" and atom.axes
+            if self.operation.inputs[n].kind == "probability" and self.axes(n)[-1] != "1"
         }
