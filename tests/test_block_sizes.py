@@ -199,7 +199,7 @@ def test_kinks_of_a_large_input_of_which_only_torch_has_the_forward():
     assert right.ok, str(right)
     assert only(right).kinks
     wrong = verify_vjp(lambda v, x: v * np.where(x > 0, 1, np.where(x < 0, 0, 1.5)), **options)
-    assert only(wrong).kinks or verdicts(wrong) == ["refuted"]
+    assert verdicts(wrong) == ["refuted"]
     assert verdicts(verify_vjp(lambda v, x: v * (x >= -0.5), **options)) == ["refuted"]
 
 

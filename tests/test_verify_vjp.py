@@ -256,6 +256,44 @@ def test_kinks_are_counted_and_printed() -> None:
     assert "entries at a kink" in str(report)
 
 
+@pytest.mark.parametrize(("at_zero", "verdict"), [(0.5, Verdict.AGREES), (1.5, Verdict.REFUTED)])
+def test_at_a_kink_of_torchs_own_forward_a_claim_lies_between_its_derivatives(
+    at_zero: float, verdict: Verdict
+) -> None:
+    torch = pytest.importorskip("torch")
+    report = verify_vjp(
+        lambda v, x: v * ((x > 0) + at_zero * (x == 0)),
+        of={"torch": torch.relu},
+        inputs=X,
+        oracles=["torch"],
+        backend="numpy",
+        name="relu",
+    )
+    check = report.checks[0]
+    assert check.verdict is verdict, str(report)
+    assert (check.kinks > 0) == (at_zero == 0.5)
+
+
+def test_what_differences_cannot_resolve_is_no_kink() -> None:
+    torch = pytest.importorskip("torch")
+    far = {"x": np.array([1e8, 3e8])}
+    wrong, right = (
+        verify_vjp(
+            lambda v, x, off=off: v * (1e6 * np.cos(1e6 * x) * off),
+            of={"torch": lambda x: torch.sin(1e6 * x)},
+            inputs=X,
+            oracles=["torch"],
+            backend="numpy",
+            name="fast",
+            data=far,
+        )
+        for off in (np.array([1.5, 1.0]), 1.0)
+    )
+    assert right.checks[0].kinks == 0
+    assert wrong.checks[0].verdict in (Verdict.UNDECIDED, Verdict.REFUTED), str(wrong)
+    assert wrong.checks[0].kinks == 0
+
+
 def test_not_finite_where_the_derivative_is_finite_is_an_overflow() -> None:
     def overflowing(v: Any, x: Any) -> Any:
         return v * np.exp(x) / (1 + np.exp(x))

@@ -20,7 +20,10 @@ from gradcheck import (
     probability,
     real,
     size,
+    verify,
 )
+from gradcheck.checking import proving
+from gradcheck.oracles.finding import Finding
 from gradcheck.oracles.symbolic import symbolic
 
 ONE = einsum("->", ones)
@@ -353,3 +356,28 @@ def test_an_axis_that_is_called_pi_is_not_the_number():
     inputs = {"s": SCALE, "x": constant(real("pi"))}
     found = verdict(forward, inputs=inputs, output="", jacobian={"s": ONE * size("pi")})
     assert found == "suspect"
+
+
+# ---------------------------------------------------------------- a proof with a hole
+
+
+@pytest.mark.parametrize("slope", [2, 3])
+def test_what_is_certainly_wrong_somewhere_is_not_called_proved(monkeypatch, slope):
+    """Whatever the symbolic engine says: a certificate at a point is stronger."""
+    monkeypatch.setattr(
+        proving, "examine_exactly", lambda *_: Finding("proved", statement="for all n ≥ 1")
+    )
+    square = Spec(
+        lambda _xp, x: x * x,
+        inputs={"x": real("n")},
+        output={"y": "n"},
+        jacobian={"x": slope * einsum("p,pq->pq", "x", delta)},
+        name="square",
+    )
+    (check,) = verify(square, oracles=["symbolic"]).checks
+    if slope == 2:
+        assert str(check.verdict) == "proved"
+        return
+    assert str(check.verdict) == "undecided"
+    assert "for all n ≥ 1, and yet at x = " in check.reason
+    assert "a bug of gradcheck" in check.reason

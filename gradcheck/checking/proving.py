@@ -21,7 +21,7 @@ from gradcheck.reports.model import Counterexample, Verdict
 from gradcheck.second_order import SecondOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from gradcheck.algebra.terms import Expression
     from gradcheck.checking.plan import Planned
@@ -59,12 +59,31 @@ def _confirm(
         check.verdict = Verdict.UNDECIDED
         check.reason = f"vacuous: no point certifies that forward and claim are defined: {why}"
         return
+    if differs := _contradicted(operation, claim, points):
+        check.verdict, check.reason = Verdict.UNDECIDED, f"{finding.statement}, and yet {differs}"
+        return
     check.verdict, check.reason = Verdict(finding.verdict), finding.statement
     check.false_accept = finding.bound
     if claim.form == "chain":
         _tie(operation, claim, check)
     elif isinstance(operation, SecondOrder) and is_second(operation, claim):
         _tie_second(planned, operation, claim, check)
+
+
+def _contradicted(operation: Operation, claim: Claim, points: Sequence[Example]) -> str:
+    """A point at which what was proved is certainly wrong, in words: the proof has a hole there.
+
+    A proof is a program's. That it is never believed against a certificate costs a few milliseconds.
+    """
+    known = balls.search_certificate(operation, claim, points[::3], precisions=balls.PRECISIONS[:1])
+    if known is None:
+        return ""
+    example, found = known
+    values = ", ".join(f"{n} = {np.asarray(v).tolist()}" for n, v in example.inputs.items())
+    return (
+        f"at {values} the derivative is {found.true_digits} and the claim {found.claimed_digits}, in entry "
+        f"{list(found.place)}: a bug of gradcheck, or a point that the statement excludes"
+    )
 
 
 def _tie(operation: Operation, claim: Claim, check: Check) -> None:

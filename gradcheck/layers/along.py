@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,25 @@ if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[Any]]
 
 
+@dataclass(frozen=True)
+class Moved:
+    """The forward carried along one direction.
+
+    Attributes:
+        outputs: J u of every output, and its error.
+        ties: The number of decisions at an exact tie.
+    """
+
+    outputs: list[tuple[Floats, Floats]]
+    ties: int
+
+
 def along(
     reference: Reference, example: Example, name: str, towards: Floats, dtype: str
 ) -> list[tuple[Floats, Floats]] | None:
     """J u of every output for one direction u, and its error; None where it cannot be carried.
 
-    At a kink it is the derivative just ahead in that direction. Memory is linear in the input: there
-    is one direction, not one for each entry.
+    At a kink it is the derivative just ahead in that direction.
 
     Args:
         reference: The forward.
@@ -33,8 +46,28 @@ def along(
         towards: The direction, of the input's shape.
         dtype: The format whose rounding errors are charged.
     """
+    found = carried(reference, example, name, towards, dtype)
+    return None if found is None else found.outputs
+
+
+def carried(
+    reference: Reference, example: Example, name: str, towards: Floats, dtype: str,
+    *, every: bool = False,
+) -> Moved | None:  # fmt: skip
+    """As `along`, with the number of ties on the way.
+
+    Memory is linear in the input: there is one direction, not one for each entry.
+
+    Args:
+        reference: The forward.
+        example: Where.
+        name: The input that moves.
+        towards: The direction, of the input's shape.
+        dtype: The format whose rounding errors are charged.
+        every: Whether a tie leaves every branch open, instead of the one just ahead.
+    """
     assert reference.forward is not None
-    space = DualNamespace(dtype)
+    space = DualNamespace(dtype, every=every)
     arrays: list[Any] = reference.carried(example, dtype, name)
     direction = np.asarray(towards, np.float64)[None]
     variable = Dual(
@@ -47,9 +80,10 @@ def along(
     try:
         with np.errstate(all="ignore"):
             results = reference.forward(space, *arrays, **example.params)
-            return [_moved(space, space.asarray(r)) for r in results]
+            outputs = [_moved(space, space.asarray(r)) for r in results]
     except (GradcheckError, TypeError, AttributeError, MemoryError):
         return None
+    return Moved(outputs, space.branches.ties)
 
 
 def _moved(space: DualNamespace, result: Any) -> tuple[Floats, Floats]:

@@ -49,7 +49,7 @@ def off(first: Floats, second: Floats) -> list[range]:
     """The smallest block that holds all entries at which two arrays differ as much as they do anywhere."""
     with np.errstate(all="ignore"):
         gap = np.abs(np.asarray(first, np.float64) - np.asarray(second, np.float64))
-        gap[np.isnan(gap)] = np.inf
+        gap = np.where(np.isnan(gap), np.inf, gap)
         places = np.argwhere(gap > _PART * np.max(gap, initial=0.0, where=np.isfinite(gap)))
     if not places.size:
         return []

@@ -1,7 +1,8 @@
 """Whether one entry of a large input lies at a kink of a forward that only a framework can run.
 
 Nothing can be carried through such a forward. Differences along that entry alone show whether there is a
-derivative, for every output, at the cost of a few dozen forward passes.
+derivative, for every output, at the cost of a few dozen forward passes. That they show none is no kink yet:
+they may only be too coarse. At a kink the framework's derivative jumps, by as much at every distance.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.layers.large import label
 from gradcheck.oracles import Oracle
 from gradcheck.oracles.differences import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gradcheck.checking.search import Example
     from gradcheck.layers.bench import Bench, Point
 
     Floats = np.ndarray[Any, np.dtype[Any]]
+
+# Powers of two: where a derivative is smooth, its change is 128 times as large from one to the next.
+_STEPS = (-48, -41, -34, -27, -20)
+# So many jumps of one height are a kink.
+_ALIKE = 3
 
 
 def refuted(
@@ -49,6 +56,34 @@ def refuted(
         value += float(np.sum(weights * column[used]))
         error += float(np.sum(np.abs(weights) * off[used]))
     return bool(np.isfinite(error)) and not abs(claim - value) <= error + bound
+
+
+def jumps(moved: Callable[[float], float], claim: float, bound: float, size: float) -> str:
+    """Where a derivative jumps, by as much however near it is asked: "kink" or "wrong" for a claim; else "".
+
+    Args:
+        moved: The derivative with the entry moved by a step.
+        claim: The claim.
+        bound: What rounding may be off.
+        size: Steps are fractions of this.
+    """
+    same, before = 0, 0.0
+    for power in _STEPS:
+        step = size * 2.0**power
+        low, high = sorted((moved(step), moved(-step)))
+        alike = same and abs((high - low) - before) <= before / 8
+        same, before = (same + 1 if alike else 1) if high - low > 2 * bound else 0, high - low
+        if same == _ALIKE:
+            return "kink" if low - bound <= claim <= high + bound else "wrong"
+    return ""
+
+
+def unlike(name: str, place: tuple[int, ...], oracle: str) -> str:
+    """What there is to say where neither an error nor a kink shows."""
+    return (
+        f"{label(name, place)} is not what {oracle} has, which shows no kink there, and differences cannot "
+        "tell who is right"
+    )
 
 
 def confirmed_along(

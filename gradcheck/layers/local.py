@@ -10,19 +10,21 @@ derivative, which the oracle gives in float64, within that of the slice's deriva
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcheck.algebra.shapes import at_rank, is_anonymous
 from gradcheck.layers import precision
-from gradcheck.layers.along import along
+from gradcheck.layers.along import carried
 from gradcheck.running import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck.checking.search import Example
+    from gradcheck.layers.along import Moved
     from gradcheck.layers.bench import Bench, Point
 
     Floats = np.ndarray[Any, np.dtype[Any]]
@@ -51,40 +53,76 @@ class Local:
     place: tuple[int, ...]
     vectors: list[Floats]
 
-    def moved(self, sign: int = 1) -> list[tuple[Floats, Floats]] | None:
+    @cached_property
+    def ahead(self) -> Moved | None:
+        """The derivative of every output along the entry, with its error."""
+        return self.moved()
+
+    def moved(self, sign: int = 1, *, every: bool = False) -> Moved | None:
         """The derivative of every output along ± the entry, with its error."""
         towards = np.zeros(self.example.inputs[self.name].shape)
         towards[self.place] = sign
-        return along(self.bench.reference, self.example, self.name, towards, self.bench.dtype)
+        reference, dtype = self.bench.reference, self.bench.dtype
+        return carried(reference, self.example, self.name, towards, dtype, every=every)
 
     def enclosed(self) -> tuple[float, float] | None:
         """The entry of the gradient, and what a right rule may be off it."""
-        moved = self.moved()
+        moved = self.ahead
         if moved is None:
             return None
         # The rule adds up the column in its own dtype, in whatever order.
         unit, total, slack = format_of(self.bench.dtype).unit, 0.0, 0.0
-        for vector, (value, error) in zip(self.vectors, moved, strict=True):
-            terms = np.count_nonzero(value)
-            total += float(np.sum(vector * value))
-            slack += float(np.sum(np.abs(vector) * (error + terms * unit * np.abs(value))))
+        for vector, (value, error) in zip(self.vectors, moved.outputs, strict=True):
+            used = vector != 0  # an output that the cotangent leaves out may have an infinite error
+            terms = np.count_nonzero(value[used])
+            total += float(np.sum(vector[used] * value[used]))
+            off = error[used] + terms * unit * np.abs(value[used])
+            slack += float(np.sum(np.abs(vector[used]) * off))
         return total, (slack if np.isfinite(slack) else np.inf)
 
+    def alone(self) -> float:
+        """What a right rule may be off a single entry of the Jacobian in this column."""
+        moved = self.ahead
+        if moved is None:
+            return np.inf
+        unit = format_of(self.bench.dtype).unit
+        ends = [error + unit * np.abs(value) for value, error in moved.outputs]
+        widest = max(float(np.max(e, initial=0.0)) for e in ends)
+        return 2 * widest if np.isfinite(widest) else np.inf
+
     def between(self, claim: float, bound: float) -> bool:
-        """Whether the one-sided derivatives of the entry differ, and the claim lies between them."""
-        ahead, behind = self.moved(), self.moved(-1)
-        if ahead is None or behind is None:
+        """Whether a claim is as good as the oracle's at a tie.
+
+        Where the one-sided derivatives of the entry differ, it lies between them, or is what the chain
+        rule gives for some element at each tie. Where they are one, it is that, and the oracle's is not:
+        elements that it took at ties on the way need not add up to it.
+        """
+        ahead, behind = self.ahead, self.moved(-1)
+        if ahead is None or behind is None or not ahead.ties:
             return False
         low = high = 0.0
-        for vector, (above, _), (below, _) in zip(self.vectors, ahead, behind, strict=True):
+        pairs = zip(self.vectors, ahead.outputs, behind.outputs, strict=True)
+        for vector, (above, _), (below, _) in pairs:
             ends = np.stack([vector * above, -vector * below])
             low, high = low + float(ends.min(axis=0).sum()), high + float(ends.max(axis=0).sum())
-        return high - low > 2 * bound and low - bound <= claim <= high + bound
+        if low - bound <= claim <= high + bound:
+            return True
+        return high - low > 2 * bound and self._chosen(claim, bound)
+
+    def _chosen(self, claim: float, bound: float) -> bool:
+        """Whether the chain rule may give it, whatever element each operation takes at a tie."""
+        moved = self.moved(every=True)
+        if moved is None:
+            return False
+        pairs = zip(self.vectors, moved.outputs, strict=True)
+        sums = [(np.sum(v * value), np.sum(np.abs(v) * error)) for v, (value, error) in pairs]
+        value, error = (float(sum(s)) for s in zip(*sums, strict=True))
+        return abs(claim - value) <= error + bound
 
 
 def near(
     bench: Bench, point: Point, name: str, place: tuple[int, ...], vectors: Sequence[Floats],
-    exact: float,
+    exact: float, whole: int = CARRIED,
 ) -> Local | None:  # fmt: skip
     """What can be carried for an entry; None where nothing can.
 
@@ -95,18 +133,21 @@ def near(
         place: The index of the entry of the gradient.
         vectors: The cotangents.
         exact: The entry according to an oracle, in float64.
+        whole: Up to so many entries of all inputs no slice is looked for.
     """
     example = point.example
     if bench.reference.forward is None:
         return None
-    if sum(a.size for a in example.inputs.values()) <= CARRIED:
-        return Local(bench, example, name, place, [np.asarray(v, np.float64) for v in vectors])
+    entries = sum(a.size for a in example.inputs.values())
     shape = at_rank(bench.rule.inputs[name].shape, example.rank or 0)
-    for position, axis in enumerate(shape):
+    axes = enumerate(shape) if entries > min(whole, CARRIED) else ()
+    for position, axis in axes:
         found = _sliced(bench, point, name, place, vectors, (position, axis))
         if found is not None and _speaks(found, exact):
             return found
-    return None
+    if entries > CARRIED:
+        return None
+    return Local(bench, example, name, place, [np.asarray(v, np.float64) for v in vectors])
 
 
 def _sliced(

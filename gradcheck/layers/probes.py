@@ -13,7 +13,9 @@ the last axis, measured with the first probe. What exceeds the screen is *suspec
 derived bound condemns it: the forward is carried once more along the single direction of that entry,
 and |v|ᵀ times its error is what a right gradient may be off. At many millions of entries a slice of
 the forward is carried, where it can be shown to speak for the whole (`gradcheck.layers.local`); where
-nothing can be carried at all, twice the screen is the bound, and the report says so.
+nothing can be carried at all, twice the screen is the bound, and the report says so. A suspect within a
+bound of very many outputs is asked for parts of the cotangent, whose bounds are smaller. What a report
+says would have been seen is the larger of the screen and of the bound of a single entry.
 
 On a mismatch the cotangent is halved until one entry is left: about log₂ of the number of outputs
 further passes. Time and memory are linear in the input: cotangents are kept as signs of one byte, no
@@ -22,6 +24,7 @@ two passes are held at once but the oracle's own, and gradients are compared til
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,35 +32,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.layers import extent, kinks, precision
+from gradcheck.layers.asking import Asking, Malformed
 from gradcheck.layers.claimed import names_of
-from gradcheck.layers.large import Entry, broken, fresh, label, odd, scaled, unscaled, written
+from gradcheck.layers.halving import Line
+from gradcheck.layers.large import Entry, broken, label, odd, scaled, unscaled, written
 from gradcheck.layers.local import near
-from gradcheck.layers.pullback import can, pullback
-from gradcheck.layers.slices import Sliced, Whole, entries_of, slicing, threads_of
-from gradcheck.layers.tiles import apart, compared, largest
+from gradcheck.layers.pullback import can
+from gradcheck.layers.tiles import apart, compared, largest, rows
 from gradcheck.running import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gradcheck.layers.bench import Bench, Point
     from gradcheck.layers.faults import Fault
-    from gradcheck.oracles import Oracle
+    from gradcheck.layers.local import Local
+    from gradcheck.layers.tiles import Gaps
 
     Floats = np.ndarray[Any, np.dtype[Any]]
-    Pull = Callable[[Sequence[Floats]], Floats]
-    Oracled = Sliced | Whole
 
 PROBES = 3
 # Probes that would take longer than this many seconds are not begun.
 LIMIT = 900.0
 # How many of the entries that the screen suspects are looked at, until one lies at no kink.
 _SUSPECTS = 64
+# Up to so many entries the bound of single ones is carried through the whole forward at once.
+_WHOLE = 1 << 16
 # Which probe asks for a multiple of its cotangent, in other memory.
 ODD = 1
 # The screen only chooses what to look at: the measured error is of one format at one point, claim and
 # oracle have it each, and a dozen roundings more do not matter beside an error that is one.
 _BOTH = 16.0
+# In half precision a dozen would be as much as the derivative; a rule may have twice the framework's error.
+_LOW = 2.0
 
 
 @dataclass
@@ -105,69 +109,28 @@ class Probed:
     predicted: float = 0.0
 
 
-class Prober:
-    """A rule and an oracle at one large point.
+@dataclass(frozen=True)
+class _Judged:
+    """An entry that the screen suspects.
 
-    Args:
-        bench: The rule and its reference.
-        point: The example, with the values of its outputs.
-        name: The input.
-        oracle: Who is asked.
-        seed: For the cotangents.
-        called: How many seconds a call of the rule has taken.
+    Attributes:
+        verdict: "right", "wrong" or "kink"; else why nothing can be said.
+        bound: What a right gradient may be off there.
+        vectors: The cotangents for which it is wrong.
+        exact: The entry according to the oracle for these.
     """
 
-    def __init__(
-        self, bench: Bench, point: Point, name: str, oracle: Oracle, seed: int, called: float = 0.0
-    ) -> None:
-        self.bench, self.point, self.name, self.oracle = bench, point, name, oracle
-        self.seed, self.called = seed, called
-        self.shapes = [o.shape for o in point.outputs]
-        self.example = point.example
-        self.arrays = bench.caller.arrays(self.example)
-        self.exact: Oracled | None = None
-        self.own: Floats | None = None
-        self.extra: Floats | None = None
+    verdict: str
+    bound: float
+    vectors: list[Floats] = field(default_factory=list)
+    exact: float = 0.0
 
-    def _oracle(self, dtype: str, oracle: Oracle | None = None) -> Oracled:
-        """The gradient by an oracle, slice by slice where the forward allows it."""
-        oracle = oracle or self.oracle
-        question = self.bench.reference.question(oracle, self.example, self.name, 0, dtype)
-        framework, wrt = oracle.framework, question.wrt
-        device = self.bench.device if framework != "autograd" else "cpu"
 
-        def make(arrays: Sequence[Any]) -> Pull:
-            return pullback(framework, question.forward, arrays, wrt, dtype, device)
+class Prober(Asking):
+    """A rule and an oracle at one large point; what it takes, `Asking` says."""
 
-        found = slicing(self.bench, self.point, self.name, entries_of(framework, device))
-        if found is None:
-            return Whole(make, question.arrays)
-        return Sliced(make, question.arrays, wrt, found, threads_of(framework, device))
-
-    def given(self, cotangents: Sequence[Floats]) -> list[Any]:
-        """Cotangents of signs as fresh arrays of the rule's framework."""
-        return [fresh(self.bench.caller, c) for c in cotangents]
-
-    def claim(self, cotangents: Sequence[Floats]) -> Floats:
-        """The rule's gradient, in its own dtype."""
-        return self.pulled(self.given(cotangents))
-
-    def pulled(self, given: Sequence[Any]) -> Floats:
-        """The rule's gradient for arrays of its framework."""
-        caller, rule = self.bench.caller, self.bench.rule
-        raw = caller.pull(given, self.arrays, self.example.params)
-        found = caller.backend.to_numpy(raw[rule.differentiable.index(self.name)])
-        return np.asarray(found).reshape(self.example.inputs[self.name].shape)
-
-    def truth(self, cotangents: Sequence[Floats], out: Floats | None = None) -> Floats:
-        """The oracle's gradient in float64."""
-        assert self.exact is not None
-        return self.exact(cotangents, out)
-
-    def truth_at(self, cotangents: Sequence[Floats], place: tuple[int, ...]) -> float:
-        """One entry of the oracle's gradient in float64."""
-        assert self.exact is not None
-        return self.exact.at(cotangents, place)
+    own: Floats | None = None
+    kept: tuple[list[Floats], tuple[int, ...], Local | None] | None = None
 
     def signs(self, probe: int) -> list[Floats]:
         """Cotangents of random signs, a byte each."""
@@ -177,8 +140,19 @@ class Prober:
     def run(self) -> Probed:
         """Several probes; on a mismatch, down to the entry."""
         found, start = Probed(), time.perf_counter()
+        if not self.example.inputs[self.name].size:
+            found.trouble = "the Jacobian has no entries"
+            return found
+        try:
+            self._run(found, start)
+        except Malformed as error:
+            found.fault, found.wrong = error.fault, None
+        found.seconds = time.perf_counter() - start
+        return found
+
+    def _run(self, found: Probed, start: float) -> None:
         vectors = self.signs(0)
-        narrow = self._narrow(vectors)
+        narrow, narrower = self._narrow(vectors)
         self.exact = self._oracle("float64")
         reverse = time.perf_counter()
         exact = self.truth(vectors)
@@ -188,20 +162,23 @@ class Prober:
         found.predicted += PROBES * self.called
         if found.predicted > LIMIT:
             found.trouble = f"probes would take {found.predicted:.0f} s, more than {LIMIT:.0f} s"
-            return found
-        self._measure(narrow, exact)
+            return
+        self._measure(narrow, narrower, exact)
         del narrow
+        self._probes(vectors, exact, found)
+
+    def _probes(self, vectors: list[Floats], exact: Floats, found: Probed) -> None:
         for probe in range(PROBES):
+            self.kept = None
             if probe:
                 vectors = self.signs(probe)
                 exact = self.truth(vectors, exact)
             claim = self._called(probe, vectors, found)
             if found.fault or self._compare(vectors, claim, exact, found):
-                break
+                return
             del claim  # before the next one is made
             found.probes += 1
-        found.seconds = time.perf_counter() - start
-        return found
+        found.detects = max(found.detects, self._alone(vectors, exact))
 
     def _called(self, probe: int, vectors: list[Floats], found: Probed) -> Floats:
         """The rule's gradient for one probe; after the first, whether its arguments are as they were."""
@@ -216,6 +193,8 @@ class Prober:
             found.fault = written(self.bench, self.arrays, self.example, was)
         return claim
 
+    # ------------------------------------------------------------------ comparison
+
     def _compare(self, vectors: list[Floats], claim: Floats, exact: Floats, found: Probed) -> bool:
         """One probe; whether it ends the comparison."""
         with np.errstate(all="ignore"):
@@ -227,60 +206,125 @@ class Prober:
             gaps = compared(claim, exact, screen, _SUSPECTS)
         found.zero |= bool((size > screen).any())
         found.ones |= gaps.ones
-        slack, ratio = float(np.max(screen, initial=0.0)), gaps.ratio
-        width = exact.shape[-1] if exact.ndim else 1
-        for flat in gaps.suspects:
-            place = tuple(int(i) for i in np.unravel_index(flat, exact.shape))
-            limit = float(screen[flat // width, 0])
-            verdict, bound = self._examine(vectors, place, claim, exact, limit, found)
-            if verdict == "kink":
-                found.kinks += 1
-                continue
-            if verdict == "wrong":
-                found.fault = self._broken(vectors, place, float(exact[place]), bound)
-                if found.fault is None:
-                    self._locate(vectors, place, found)
-                    self._surround(place, claim, exact, found)
-                return True
-            # What stays unexamined exceeds the screen by less: it counts as what was not seen.
-            slack, ratio = max(slack, gaps.beyond), _ratio(claim, exact, place, bound)
-            break
-        else:
-            if len(gaps.suspects) == _SUSPECTS:
-                found.trouble = f"more than {_SUSPECTS} entries lie at kinks"
-                return True
-            ratio = 0.0 if gaps.suspects else ratio
+        seen = self._suspected(vectors, claim, exact, screen, gaps, found)
+        if seen is None:
+            return True
+        slack, ratio = seen
         top = float(np.max(size, initial=0.0))
         found.detects, found.worst = max(found.detects, slack), max(found.worst, ratio)
         found.weak |= top > 0 and not slack <= precision.weak_from(self.bench.dtype) * top
         return False
 
+    def _suspected(
+        self, vectors: list[Floats], claim: Floats, exact: Floats, screen: Floats, gaps: Gaps,
+        found: Probed,
+    ) -> tuple[float, float] | None:  # fmt: skip
+        """What was not seen, and the worst ratio; None where a suspect ends the comparison."""
+        slack, width = float(np.max(screen, initial=0.0)), exact.shape[-1] if exact.ndim else 1
+        for flat in gaps.suspects:
+            place = tuple(int(i) for i in np.unravel_index(flat, exact.shape))
+            limit = float(screen[flat // width, 0])
+            judged = self._examine(vectors, place, claim, exact, limit, found)
+            if judged.verdict == "kink":
+                found.kinks += 1
+                continue
+            if judged.verdict == "right":
+                # What stays unexamined exceeds the screen by less: it counts as what was not seen.
+                return max(slack, gaps.beyond), _ratio(claim, exact, place, judged.bound)
+            if judged.verdict == "wrong":
+                self._refute(judged, place, limit, claim, exact, found)
+            else:
+                found.trouble = judged.verdict
+            return None
+        if len(gaps.suspects) == _SUSPECTS:
+            found.trouble = f"more than {_SUSPECTS} entries lie at kinks"
+            return None
+        return slack, 0.0 if gaps.suspects else gaps.ratio
+
     def _examine(
         self, vectors: list[Floats], place: tuple[int, ...], claim: Floats, exact: Floats,
         screen: float, found: Probed,
-    ) -> tuple[str, float]:  # fmt: skip
-        """Whether an entry that the screen suspects is "right", "wrong" or at a "kink"; its bound."""
-        bound = self.bound(vectors, place, float(exact[place]), screen, found)
-        value = float(claim[place])
-        if abs(value - float(exact[place])) <= bound:
-            lost = not np.isfinite(bound) and self._lost(vectors, place, claim, exact)
-            return ("wrong" if lost else "right"), bound
+    ) -> _Judged:  # fmt: skip
+        """What there is to say of an entry that the screen suspects."""
+        true, value = float(exact[place]), float(claim[place])
+        bound = self.bound(vectors, place, true, screen, found)
+        if abs(value - true) <= bound:
+            if not np.isfinite(bound):
+                lost = self._lost(vectors, place, claim, exact)
+                return _Judged("wrong" if lost else "right", bound, vectors, true)
+            return self._narrowed(vectors, place, value, true, screen, found) or _Judged(
+                "right", bound
+            )
         if self.bench.reference.forward is None:
-            off = kinks.refuted(self.bench, self.point, self.name, place, vectors, value, bound)
-            return ("wrong" if off else "kink"), bound
-        local = near(self.bench, self.point, self.name, place, vectors, float(exact[place]))
-        kink = local is not None and np.isfinite(value) and local.between(value, bound)
-        return ("kink" if kink else "wrong"), bound
+            verdict = self._opaque(vectors, place, value, bound)
+        else:
+            local = self._near(vectors, place, true)
+            kink = local is not None and np.isfinite(value) and local.between(value, bound)
+            verdict = "kink" if kink else "wrong"
+        return _Judged(verdict, bound, vectors, true)
+
+    def _opaque(
+        self, vectors: list[Floats], place: tuple[int, ...], value: float, bound: float
+    ) -> str:
+        """Of a forward that only a framework can run: a kink must show, and so must an error."""
+
+        def moved(step: float) -> float:
+            return self._oracle("float64", moved=(place, step)).at(vectors, place)
+
+        size = max(1.0, abs(float(self.example.inputs[self.name][place])))
+        jump = kinks.jumps(moved, value, bound, size)
+        if jump:
+            return jump
+        if kinks.refuted(self.bench, self.point, self.name, place, vectors, value, bound):
+            return "wrong"
+        return kinks.unlike(self.name, place, self.oracle.name)
+
+    def _narrowed(
+        self, vectors: list[Floats], place: tuple[int, ...], value: float, true: float, screen: float,
+        found: Probed,
+    ) -> _Judged | None:  # fmt: skip
+        """A part of the cotangent for which an entry is beyond its bound; None where none was found.
+
+        The bound of a sum over many outputs may hide an error in one of them; halving the cotangent
+        makes the bound smaller, and not that error.
+        """
+        local = self._near(vectors, place, true)
+        if local is not None and local.alone() >= abs(value - true):
+            return None  # no single entry that is off by so much could be told from rounding
+        line = Line(vectors)
+        for _, _, part, gap in line.halves(lambda p: self.gap(p, place)):
+            if gap <= screen:
+                return None
+            true = self.truth_at(part, place)
+            bound = self.bound(part, place, true, screen, found)
+            if gap > bound:
+                return _Judged("wrong", bound, part, true)
+        return None
+
+    def _alone(self, vectors: list[Floats], exact: Floats) -> float:
+        """The bound of single entries of the Jacobian, asked where the gradient is largest.
+
+        A larger gap than the part of the gradient from which on an example says too little never counts
+        as agreement, whatever the bound.
+        """
+        size = largest(exact)
+        row = int(np.argmax(size))
+        column = int(np.argmax(np.abs(rows(exact)[row])))
+        flat = row * rows(exact).shape[1] + column
+        place = tuple(int(i) for i in np.unravel_index(flat, exact.shape))
+        local = near(self.bench, self.point, self.name, place, vectors, float(exact[place]), _WHOLE)
+        bound = 2 * float(self.screen(size)[row, 0]) if local is None else local.alone()
+        return min(bound, precision.weak_from(self.bench.dtype) * float(size[row, 0]))
 
     def _lost(
         self, vectors: list[Floats], place: tuple[int, ...], claim: Floats, exact: Floats
     ) -> bool:
         """In half precision, where no bound is finite: whether an entry that nothing cancels is gone."""
-        local = near(self.bench, self.point, self.name, place, vectors, float(exact[place]))
-        moved = None if local is None else local.moved()
+        local = self._near(vectors, place, float(exact[place]))
+        moved = None if local is None else local.ahead
         if local is None or moved is None or self.bench.dtype not in precision.LOW:
             return False
-        pairs = zip(local.vectors, moved, strict=True)
+        pairs = zip(local.vectors, moved.outputs, strict=True)
         terms = sum(float(np.sum(np.abs(v * value))) for v, (value, _) in pairs)
         own = float(np.max(self.own, initial=0.0)) if self.own is not None else np.inf
         values = np.asarray(claim, np.float64)
@@ -289,47 +333,51 @@ class Prober:
 
     # ------------------------------------------------------------------ bounds
 
-    def _narrow(self, vectors: list[Floats]) -> Floats:
-        """The gradient by a reverse pass in the dtype, or in float32 where that is float64."""
-        narrow = _narrower(self.bench.dtype)
-        own = precision.natives(self.bench, self.oracle) if narrow in precision.LOW else []
-        return self._oracle(narrow, next((o for o in own if can(o.framework)), None))(vectors)
+    def _near(self, vectors: list[Floats], place: tuple[int, ...], exact: float) -> Local | None:
+        """What can be carried for an entry; what was asked last is kept."""
+        if self.kept is None or self.kept[0] is not vectors or self.kept[1] != place:
+            found = near(self.bench, self.point, self.name, place, vectors, exact)
+            self.kept = (vectors, place, found)
+        return self.kept[2]
 
-    def _measure(self, narrow: Floats, exact: Floats) -> None:
-        """The error of a framework's own reverse pass, along the last axis."""
+    def _narrow(self, vectors: list[Floats]) -> tuple[Floats, str]:
+        """The gradient by a reverse pass in a format with larger errors, and the format.
+
+        It is the dtype's own, or float32 where that is float64, or where nobody computes in the dtype.
+        """
         dtype = self.bench.dtype
-        ratio = format_of(dtype).unit / format_of(_narrower(dtype)).unit
+        if dtype not in precision.LOW:
+            return self._oracle("float32")(vectors), "float32"
+        for own in precision.natives(self.bench, self.oracle):
+            if can(own.framework):
+                with contextlib.suppress(RuntimeError, TypeError, NotImplementedError):
+                    return self._oracle(dtype, own)(vectors), dtype
+        return self._oracle("float32")(vectors), "float32"
+
+    def _measure(self, narrow: Floats, narrower: str, exact: Floats) -> None:
+        """The error of a framework's own reverse pass, along the last axis."""
+        ratio = format_of(self.bench.dtype).unit / format_of(narrower).unit
         with np.errstate(all="ignore"):
             self.own = ratio * apart(narrow, exact)
 
     def screen(self, size: Floats) -> Floats:
         """What is not looked at any closer, for each row of a gradient of that size."""
         assert self.own is not None
-        return np.asarray(_BOTH * (self.own + format_of(self.bench.dtype).unit * size))
+        both = _LOW if self.bench.dtype in precision.LOW else _BOTH
+        return np.asarray(both * (self.own + format_of(self.bench.dtype).unit * size))
 
     def bound(
         self, vectors: list[Floats], place: tuple[int, ...], exact: float, screen: float,
         found: Probed,
     ) -> float:  # fmt: skip
         """What a right gradient may be off at one entry, by the forward carried along it."""
-        local = near(self.bench, self.point, self.name, place, vectors, exact)
+        local = self._near(vectors, place, exact)
         enclosed = None if local is None else local.enclosed()
-        more = self._reading(vectors, place)
+        more = self.reading(vectors, place)
         if enclosed is None:
             found.measured = True
             return 2 * screen + more
         return max(2 * enclosed[1], screen) + more
-
-    def _reading(self, vectors: list[Floats], place: tuple[int, ...]) -> float:
-        """What the adapter's way of reading a gradient may be off it: an update's has lost digits."""
-        if self.bench.rule.rounding is None:
-            return 0.0
-        if self.extra is None:
-            self.extra = self.bench.reading(self.example)[self.name]
-        size = sum(float(np.count_nonzero(v)) for v in vectors)
-        return size * float(
-            np.broadcast_to(self.extra, self.example.inputs[self.name].shape)[place]
-        )
 
     # ------------------------------------------------------------------ contract
 
@@ -353,19 +401,48 @@ class Prober:
 
     # ------------------------------------------------------------------ bisection
 
+    def _refute(
+        self, judged: _Judged, place: tuple[int, ...], screen: float, claim: Floats, exact: Floats,
+        found: Probed,
+    ) -> None:  # fmt: skip
+        """What is wrong at an entry: the contract, or the derivative."""
+        bound = judged.bound if np.isfinite(judged.bound) else screen
+        found.fault = self._broken(judged.vectors, place, judged.exact, bound)
+        if found.fault is None:
+            self._locate(judged.vectors, place, found)
+            if abs(found.claim - found.oracle) <= found.bound:
+                self._together(judged, place, bound, found)
+            else:
+                self._surround(place, claim, exact, found)
+
+    def _together(
+        self, judged: _Judged, place: tuple[int, ...], bound: float, found: Probed
+    ) -> None:
+        """Say that an entry of the gradient is beyond its bound, though no single output's share is."""
+        gap = self.gap(judged.vectors, place)
+        found.worst = gap / bound if bound else np.inf
+        found.extent = (
+            f"no single entry is beyond its bound, but {label(self.name, place)} of the gradient is: "
+            f"off by {gap:.3g}, where rounding explains {bound:.3g}"
+        )
+
     def _locate(self, vectors: list[Floats], place: tuple[int, ...], found: Probed) -> None:
         """Halve the cotangent until one output is left whose row is wrong at the place."""
-        flat = np.concatenate([v.reshape(-1) for v in vectors])
-        low, high = self._halved(flat, place, found)
-        which, index = self._output(low)
-        alone = self._masked(np.ones(flat.size, np.int8), low, high)
+        line, low = Line(vectors), 0
+        for low, high, _, _ in line.halves(lambda p: self.gap(p, place)):
+            if len(found.blocks) < 3:
+                found.blocks.append(line.shown(low, high))
+        which, index = line.output(low)
+        alone = [np.zeros(s, np.int8) for s in self.shapes]
+        alone[which][index] = 1
         claim, whole = float(self.claim(alone)[place]), self.truth(alone)
         exact, size = float(whole[place]), largest(whole)
         found.wrong = (which, index, place)
         found.claim, found.oracle = claim, exact
         row = int(np.ravel_multi_index(place, whole.shape)) // whole.shape[-1] if place else 0
         found.bound = self._finite(alone, place, exact, float(self.screen(size)[row, 0]), found)
-        found.worst = abs(claim - exact) / found.bound if found.bound else np.inf
+        worst = abs(claim - exact) / found.bound if found.bound else np.inf
+        found.worst = worst if np.isfinite(worst) else np.inf
 
     def _surround(
         self, place: tuple[int, ...], claim: Floats, exact: Floats, found: Probed
@@ -373,8 +450,8 @@ class Prober:
         """Name the block around the wrong entry, of outputs and of the gradient."""
         assert found.wrong is not None
         which, index, _ = found.wrong
-        rows = sum(int(np.prod(s, dtype=np.int64)) for s in self.shapes)
-        if max(rows, exact.size) > extent.ENTRIES:
+        outputs = sum(int(np.prod(s, dtype=np.int64)) for s in self.shapes)
+        if max(outputs, exact.size) > extent.ENTRIES:
             return
 
         def wrong(other: tuple[int, ...]) -> bool:
@@ -402,44 +479,6 @@ class Prober:
         bound = self.bound(alone, place, exact, screen, found)
         return bound if np.isfinite(bound) else screen
 
-    def _halved(self, flat: Floats, place: tuple[int, ...], found: Probed) -> tuple[int, int]:
-        """The output at which the gap is found, of which each half's share is asked."""
-        low, high = 0, flat.size
-        while high - low > 1:
-            middle = (low + high) // 2
-            left, right = (self._gap(flat, a, b, place) for a, b in ((low, middle), (middle, high)))
-            low, high = (low, middle) if left >= right else (middle, high)
-            if len(found.blocks) < 3:
-                found.blocks.append(self._range(low, high))
-        return low, high
-
-    def _gap(self, flat: Floats, low: int, high: int, place: tuple[int, ...]) -> float:
-        part = self._masked(flat, low, high)
-        gap = abs(float(self.claim(part)[place]) - self.truth_at(part, place))
-        return gap if np.isfinite(gap) else np.inf
-
-    def _masked(self, flat: Floats, low: int, high: int) -> list[Floats]:
-        """The cotangents with zeros outside a range of all outputs."""
-        kept, start, parts = np.zeros(flat.size, np.int8), 0, []
-        kept[low:high] = flat[low:high]
-        for shape in self.shapes:
-            size = int(np.prod(shape, dtype=np.int64))
-            parts.append(kept[start : start + size].reshape(shape))
-            start += size
-        return parts
-
-    def _output(self, place: int) -> tuple[int, tuple[int, ...]]:
-        for which, shape in enumerate(self.shapes):
-            size = int(np.prod(shape, dtype=np.int64))
-            if place < size:
-                return which, tuple(int(i) for i in np.unravel_index(place, shape))
-            place -= size
-        return 0, ()
-
-    def _range(self, low: int, high: int) -> str:
-        (which, first), (_, last) = self._output(low), self._output(high - 1)
-        return f"output {which}, {list(first)} to {list(last)}"
-
 
 def signs_of(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     """Random signs, of which a byte of the generator gives eight."""
@@ -448,10 +487,6 @@ def signs_of(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     bits *= 2
     bits -= 1
     return bits.reshape(shape)
-
-
-def _narrower(dtype: str) -> str:
-    return "float32" if dtype == "float64" else dtype
 
 
 def _ratio(claim: Floats, exact: Floats, place: tuple[int, ...], bound: float) -> float:
