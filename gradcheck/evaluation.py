@@ -141,7 +141,7 @@ def _block(
     representative = {b: a for a, b in term.deltas}
     where = tuple(representative.get(s, s) for s in output)
     tensors = [f for f in term.factors if any(s is not None for s in f.letters)]
-    scalars = [f for f in term.factors if f not in tensors]
+    scalars = [f for f in term.factors if all(s is None for s in f.letters)]
     letters = tuple(dict.fromkeys(s for s in where if any(s in f.letters for f in tensors)))
     coefficient = _coefficient(term, output, bindings)
     if not tensors:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 # switch it on again.
 os.environ["GRADCHECK_CACHE"] = "0"
 
+# torch's threads wait for each other asleep, not in a loop that keeps a core busy: beside other workers
+# on the same cores, a softmax of a few numbers would take 5 ms. It must be set before torch is loaded,
+# and changes no number: as many threads share the work in the same way.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # Where to write the ids of skipped tests and files, one a line: `pytest @FILE` runs those alone, in an
 # environment that has more. Taken out, so that no process of a test writes there too.
 SKIPPED_TO = os.environ.pop("GRADCHECK_SKIPPED_TO", None)

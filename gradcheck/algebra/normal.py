@@ -81,6 +81,8 @@ def _is_narrow(axis: str) -> bool:
 
 def _star(term: Term, output: tuple[str, ...]) -> Term:
     """Deltas among free letters as (first, other) pairs, and factors on the first."""
+    if not term.deltas:
+        return term
     order = {s: i for i, s in enumerate(output)}
     parent: dict[str, str] = {}
 
@@ -98,7 +100,7 @@ def _star(term: Term, output: tuple[str, ...]) -> Term:
         first, other = sorted((find(a), find(b)), key=order.__getitem__)
         parent[other] = first
     star = [(find(s), s) for s in output if find(s) != s]
-    moved = term.renamed({s: find(s) for s in output})
+    moved = term.renamed({s: first for first, s in star})
     return replace(moved, deltas=tuple(sorted([*star, *dict.fromkeys(kept)])), axes=term.axes)
 
 
@@ -109,6 +111,9 @@ def merge_factors(term: Term) -> Term:
         powers[factor.base].append(factor)
     factors, conditions = [], set(term.conditions)
     for group in powers.values():
+        if len(group) == 1:  # nothing to merge, and nothing that cancels
+            factors += group if group[0].power else []
+            continue
         total = sum((f.power for f in group), Fraction(0))
         first = group[0]
         shown = first.name if first.function is None else f"{first.function}({first.name})"

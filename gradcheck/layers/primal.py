@@ -53,10 +53,10 @@ class Primal:
         if theirs.shape != exact.shape:
             return f"the layer gives {name} the shape {theirs.shape}, `of` gives {exact.shape}"
         with np.errstate(all="ignore"):
-            gap = np.where(theirs == exact, 0.0, np.abs(theirs - exact) - 2 * error)
-        off = ~(gap <= 0)
+            gap = np.where(theirs == exact, 0.0, np.abs(theirs - exact))
+        off = ~(gap <= 2 * error)
         if off.any() and np.isfinite(theirs).all():
-            beyond = ~(gap <= self._own_rounding(example, output))
+            beyond = ~(gap <= 2 * error + self._own_rounding(example, output))
             if not beyond.any():
                 self._note(name, theirs, exact)
             off = beyond
