@@ -13,6 +13,7 @@ from gradcheck.oracles.balls.certify import (
     search_certificate,
     truth,
     witness,
+    work,
 )
 from gradcheck.oracles.balls.namespace import BallArray, BallNamespace
 
@@ -29,4 +30,5 @@ __all__ = [
     "search_certificate",
     "truth",
     "witness",
+    "work",
 ]

@@ -151,6 +151,16 @@ def witness(
     )
 
 
+def work(operation: Operation, claim: Claim, example: Example) -> float:
+    """How many products it takes to evaluate a claim at an example; infinite outside the domain."""
+    space = BallNamespace()
+    try:
+        values = operands(operation, example, claim.input, space)
+    except (OutsideDomain, UnsupportedOperation):
+        return math.inf
+    return Claimed(operation, values, operation.sizes_of(values), space).work(claim)
+
+
 def examine(
     operation: Operation,
     claim: Claim,

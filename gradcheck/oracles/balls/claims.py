@@ -64,6 +64,21 @@ class Claimed:
         expression = self.operation.derivative(claim.output, claim.input, rank)
         return self._evaluated(expression, self._dims(claim))
 
+    def work(self, claim: Claim) -> float:
+        """How many products the claim takes; infinite where it is evaluated link by link."""
+        if why_link_by_link(self.operation, claim):
+            return math.inf
+        dims = self._dims(claim)
+        expression = self.operation.derivative(claim.output, claim.input, rank_in(self.sizes))
+        free = dict(zip(expression.output, dims, strict=True))
+        total = 0.0
+        for term in expression.terms:
+            axes = {**term.axes, **free}
+            joined = {other for _, other in term.deltas}
+            letters = {*free, *term.letters(), *term.axes} - joined
+            total += math.prod(self.extent(axes[s]) for s in letters)
+        return total
+
     def _evaluated(self, expression: Expression, dims: Sequence[str]) -> Any:
         out = np.empty(tuple(map(self.extent, dims)), dtype=object)
         for place in np.ndindex(out.shape):
