@@ -12,7 +12,8 @@ from gradcheck.compiling import compiled, kernels
 
 jax = pytest.importorskip("jax")
 torch = pytest.importorskip("torch")
-jax_memory = pytest.importorskip("gradcheck.backends.jax_memory")
+from gradcheck.backends import jax_memory  # noqa: E402 - which needs JAX
+
 jnp = jax.numpy
 
 RNG = np.random.default_rng(5)

@@ -1,6 +1,6 @@
-"""Arrays whose zeros are never written: NumPy's programs for a framework that shares memory with it.
+"""Arrays of few blocks between zeros: NumPy's programs for a framework that shares memory with it.
 
-The system hands out pages of zeros untouched, and NumPy's `zeros` leaves them so. XLA writes every entry.
+The system hands out pages of zeros untouched, and NumPy's `zeros` leaves them so: `aligned_zeros`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LentNumpy(NumpyBackend):
 
     name: ClassVar[str] = "numpy, its result taken over without a copy"
 
-    def __init__(self, blank: Callable[[tuple[int, ...], Any], Any] = aligned_zeros) -> None:
+    def __init__(self, blank: Callable[[tuple[int, ...], Any], Any]) -> None:
         super().__init__()
         self.blank = blank
 

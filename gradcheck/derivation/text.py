@@ -90,11 +90,10 @@ def leading(d: Derivation) -> str:
 
 def chained(d: Derivation) -> list[tuple[str, list[list[str]]]]:
     """The paths to each variable, but for the one link that would be equal to itself."""
-    alone = [[d.operation.result, name] for name in d.paths]
     return [
         (name, routes)
-        for (name, routes), one in zip(d.paths.items(), alone, strict=True)
-        if routes and (d.cotangent or routes != [one])
+        for name, routes in d.paths.items()
+        if routes and (d.cotangent or routes != [[d.operation.result, name]])
     ]
 
 

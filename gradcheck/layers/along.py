@@ -37,14 +37,7 @@ def along(
 ) -> list[tuple[Floats, Floats]] | None:
     """J u of every output for one direction u, and its error; None where it cannot be carried.
 
-    At a kink it is the derivative just ahead in that direction.
-
-    Args:
-        reference: The forward.
-        example: Where.
-        name: The input that moves.
-        towards: The direction, of the input's shape.
-        dtype: The format whose rounding errors are charged.
+    The same as `carried`, of which it takes the arguments; at a kink the derivative just ahead.
     """
     found = carried(reference, example, name, towards, dtype)
     return None if found is None else found.outputs
@@ -54,7 +47,7 @@ def carried(
     reference: Reference, example: Example, name: str, towards: Floats, dtype: str,
     *, every: bool = False,
 ) -> Moved | None:  # fmt: skip
-    """As `along`, with the number of ties on the way.
+    """J u of every output for one direction u, and the number of ties on the way; None where it cannot be.
 
     Memory is linear in the input: there is one direction, not one for each entry.
 

@@ -212,6 +212,9 @@ class Bench:
         """
         if self.rule.dtypes is not None and dtype not in self.rule.dtypes:
             raise UsageError(f"{self.rule.name} takes {', '.join(self.rule.dtypes)}, not {dtype}")
+        if dtype == self.dtype:
+            yield self
+            return
         prepare = self.rule.prepare
         try:
             if dtype not in self._others:

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcheck import backends
 from gradcheck.algebra.shapes import DOTS, at_rank, axes_of, is_anonymous, is_number
 from gradcheck.diagnosis.cases import OpaqueCase
 from gradcheck.diagnosis.points import generic_points
 from gradcheck.errors import GradcheckError
-from gradcheck.layers.bench import Bench
 from gradcheck.layers.claimed import by_columns, by_rows, names_of
 from gradcheck.layers.judging import judge
 from gradcheck.palettes import round_to
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from gradcheck.checking.search import Example
     from gradcheck.domains import Domain, Parameter
-    from gradcheck.layers.bench import Point
+    from gradcheck.layers.bench import Bench, Point
     from gradcheck.layers.judging import Judged
     from gradcheck.oracles import Oracle
 
@@ -111,18 +109,11 @@ class Evidence:
 
     def _wide(self, deadline: float) -> list[OpaqueCase]:
         """The generic points in float64, where the rule can be called in it."""
-        own, rule = self.bench, self.bench.rule
-        known = rule.dtypes is None or _WIDE in rule.dtypes
-        if not known or _WIDE not in backends.get(rule.framework).dtypes:
-            return []
         try:
-            bench = Bench(rule, own.reference, _WIDE, own.device, own.seed)
-            return list(self._generic(bench, deadline))
+            with self.bench.in_dtype(_WIDE) as bench:
+                return list(self._generic(bench, deadline))
         except (Exception, SystemExit):  # noqa: BLE001  a rule of one dtype may raise anything in another
             return []
-        finally:
-            if rule.prepare is not None:
-                rule.prepare(own.dtype, own.caller.device)
 
     def _drawn(self, example: Example) -> list[OpaqueCase]:
         point = self.bench.at(example)

@@ -1,4 +1,4 @@
-"""Whether one entry of a large input lies at a kink of a forward that only a framework can run.
+"""Whether one entry of an input lies at a kink of a forward that only a framework can run.
 
 Nothing can be carried through such a forward. Differences along that entry alone show whether there is a
 derivative, for every output, at the cost of a few dozen forward passes. That they show none is no kink yet:

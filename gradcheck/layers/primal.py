@@ -10,6 +10,7 @@ import numpy as np
 from gradcheck.layers import precision
 from gradcheck.layers.claimed import names_of
 from gradcheck.layers.faults import Fault
+from gradcheck.layers.large import label
 from gradcheck.oracles.rounding import measured_rounding
 from gradcheck.running import format_of
 
@@ -64,8 +65,8 @@ class Primal:
             return ""
         place = tuple(int(i) for i in np.argwhere(off)[0])
         return (
-            f"the layer computes another function than `of`: {_at(name, place)} is {theirs[place]:.6g}, and "
-            f"{exact[place]:.6g} according to `of`"
+            f"the layer computes another function than `of`: {label(name, place)} is {theirs[place]:.6g}, "
+            f"and {exact[place]:.6g} according to `of`"
         )
 
     def _own_rounding(self, example: Example, output: int) -> Any:
@@ -84,15 +85,11 @@ class Primal:
         fmt = format_of(self.bench.dtype)
         with np.errstate(all="ignore"):
             lost = np.abs(theirs - exact) / np.maximum(2 * fmt.unit * np.abs(exact), fmt.flush)
-        place = np.unravel_index(int(np.argmax(lost)), lost.shape)
+        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(lost)), lost.shape))
         if lost[place] > self._most:
             self._most = float(lost[place])
             self.loses = (
                 f"the layer's own forward rounds where `of` does not: in {self.bench.dtype} "
-                f"{_at(name, place)} is up to {self._most:.2g} ulp off ({theirs[place]:.6g} for "
+                f"{label(name, place)} is up to {self._most:.2g} ulp off ({theirs[place]:.6g} for "
                 f"{exact[place]:.6g}); it is the same function otherwise"
             )
-
-
-def _at(name: str, place: Sequence[Any]) -> str:
-    return f"{name}[{','.join(str(int(i)) for i in place)}]" if place else name
