@@ -93,6 +93,16 @@ RIGHT = {
         (term(("g", "n0 n1", 1), ("g", "n1 n2", 1), ("c", "n0", 1), bound=("n0", "n1", "n2")),),
         (term(("c", "n2", 1), ("g", "n1 n0", 1), ("g", "n2 n1", 1), bound=("n0", "n1", "n2")),),
     ),
+    "a symmetric function, its letters exchanged": pair(
+        "",
+        (term(("e", "n1", 1), ("k", "n0 n1", 1), bound=("n0", "n1")),),
+        (term(("e", "n0", 1), ("k", "n0 n1", 1), bound=("n0", "n1")),),
+    ),
+    "symmetric functions in a ring": pair(
+        "n0",
+        (term(("k", "n0 n1", 1), ("k", "n1 n2", 2), ("c", "n2", 1), bound=("n1", "n2")),),
+        (term(("k", "n1 n0", 1), ("k", "n2 n1", 2), ("c", "n2", 1), bound=("n1", "n2")),),
+    ),
 }  # fmt: skip
 WRONG = {
     "a trace and a sum": pair(
@@ -102,6 +112,16 @@ WRONG = {
         "",
         (term(("g", "n0 n1", 2), ("g", "n1 n2", 1), bound=("n0", "n1", "n2")),),
         (term(("g", "n0 n1", 1), ("g", "n1 n2", 2), bound=("n0", "n1", "n2")),),
+    ),
+    "a symmetric function and a free letter": pair(
+        "n0",
+        (term(("e", "n1", 1), ("k", "n0 n1", 1), bound=("n1",)),),
+        (term(("e", "n0", 1), ("k", "n0 n1", 1), bound=("n1",)),),
+    ),
+    "a matrix that need not be symmetric": pair(
+        "",
+        (term(("e", "n1", 1), ("g", "n0 n1", 1), bound=("n0", "n1")),),
+        (term(("e", "n0", 1), ("g", "n0 n1", 1), bound=("n0", "n1")),),
     ),
     "the square of a sum and the sum of squares": pair(
         "",

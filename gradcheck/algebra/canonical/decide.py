@@ -24,6 +24,7 @@ from gradcheck.algebra.canonical.forms import (
 from gradcheck.algebra.canonical.naming import components
 from gradcheck.algebra.canonical.opening import openings
 from gradcheck.algebra.canonical.partial import apart
+from gradcheck.algebra.canonical.symmetry import turned
 from gradcheck.algebra.canonical.undecided import Undecided
 
 if TYPE_CHECKING:
@@ -67,8 +68,18 @@ def related_atom(atom: Atom) -> Atom:
     return replace(atom, sums_to_one=True)
 
 
-def vanishes(table: Table, form: Form, depth: int = 0) -> bool:
-    """Whether a form is 0 at every size: at once, with denominators cleared, or with sums opened."""
+def vanishes(table: Table, form: Form) -> bool:
+    """Whether a form is 0 at every size: at once, with denominators cleared, or with sums opened.
+
+    If not as it stands, then perhaps with the entries of symmetric functions turned one way.
+    """
+    if _vanishes(table, form, 0):
+        return True
+    again = turned(form)
+    return again != form and _vanishes(table, again, 0)
+
+
+def _vanishes(table: Table, form: Form, depth: int) -> bool:
     if form.is_zero:
         return True
     form = _through_exp(table, form)
@@ -84,7 +95,7 @@ def vanishes(table: Table, form: Form, depth: int = 0) -> bool:
         if solved.is_zero or depth >= _DEPTH:
             return solved.is_zero
         ways = (form,) if solved.terms == form.terms else (form, solved)
-        return any(vanishes(table, f, depth + 1) for way in ways for f in openings(way))
+        return any(_vanishes(table, f, depth + 1) for way in ways for f in openings(way))
     except Undecided:
         return False
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradcheck.algebra.canonical import functions
 from gradcheck.algebra.canonical.forms import RENEWED, Entry, Form, Key, relettered
 from gradcheck.algebra.canonical.naming import components, named_group
+from gradcheck.algebra.canonical.symmetry import turned
 from gradcheck.algebra.canonical.undecided import Undecided
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ _MOST_PLACES = 7
 
 def agree_at_random(table: Table, first: Form, second: Form, seed: int) -> tuple[bool, float]:
     """Whether two forms agree at random residues for every pattern, and the bound on a false yes."""
+    found = _agree(table, first, second, seed)
+    if found[0]:
+        return found
+    again = turned(first), turned(second)
+    return found if again == (first, second) else _agree(table, *again, seed)
+
+
+def _agree(table: Table, first: Form, second: Form, seed: int) -> tuple[bool, float]:
     patterns = list(_patterns(first.axes))
     found = _lanes(lambda s: Residues(s, table), first, second, patterns, seed)
     if found[0] or not any(_depends(f) for f in (first, second)):
