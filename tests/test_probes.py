@@ -301,7 +301,7 @@ def centred_rule(v: Any, z: Any) -> Any:
 
 def test_a_slice_speaks_for_a_large_shape_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every entry is suspected, and the whole is too large to be carried.
-    monkeypatch.setattr("gradcheck.layers.probes._BOTH", 1e-3)
+    monkeypatch.setattr("gradcheck.layers.screens._BOTH", 1e-3)
     monkeypatch.setattr("gradcheck.layers.local.CARRIED", 1000)
     data = {"z": points(40, 300)}
     by_rows = verify_vjp(softmax_rule, of=softmax, inputs=Z, data=data, oracles="torch")

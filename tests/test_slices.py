@@ -12,7 +12,7 @@ import pytest
 from field_cases import points, sine, softmax, softmax_rule
 
 from gradcheck import constant, labels, number, one_hot, probability, real, verify_jvp, verify_vjp
-from gradcheck.layers import slices
+from gradcheck.layers import pullback, slices
 from gradcheck.layers.bench import Bench, Point
 from gradcheck.layers.given import given
 from gradcheck.layers.probes import Prober
@@ -27,9 +27,13 @@ Z = {"z": real("m n")}
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of a size at which whole gradients are quick."""
+    """Slices of a size at which whole gradients are quick, and which JAX takes as it takes large ones.
+
+    Its small gradients are one program each, which would be compiled again for every slice.
+    """
     monkeypatch.setattr(slices, "ENTRIES", 64)
     monkeypatch.setattr(slices, "_COSTLY", {})
+    monkeypatch.setattr(pullback, "_COMPILED", 0)
 
 
 def prepared(

@@ -32,24 +32,14 @@ class Moved:
     ties: int
 
 
-def along(
-    reference: Reference, example: Example, name: str, towards: Floats, dtype: str
-) -> list[tuple[Floats, Floats]] | None:
-    """J u of every output for one direction u, and its error; None where it cannot be carried.
-
-    The same as `carried`, of which it takes the arguments; at a kink the derivative just ahead.
-    """
-    found = carried(reference, example, name, towards, dtype)
-    return None if found is None else found.outputs
-
-
 def carried(
     reference: Reference, example: Example, name: str, towards: Floats, dtype: str,
     *, every: bool = False,
 ) -> Moved | None:  # fmt: skip
     """J u of every output for one direction u, and the number of ties on the way; None where it cannot be.
 
-    Memory is linear in the input: there is one direction, not one for each entry.
+    At a kink it is the derivative just ahead. Memory is linear in the input: there is one direction, not one
+    for each entry.
 
     Args:
         reference: The forward.

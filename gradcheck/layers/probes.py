@@ -24,22 +24,19 @@ two passes are held at once but the oracle's own, and gradients are compared til
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcheck.layers import extent, kinks, precision
+from gradcheck.layers import extent, kinks, precision, screens
 from gradcheck.layers.asking import Asking, Malformed
 from gradcheck.layers.claimed import names_of
 from gradcheck.layers.halving import Line
 from gradcheck.layers.large import Entry, broken, label, odd, scaled, unscaled, written
 from gradcheck.layers.local import near
-from gradcheck.layers.pullback import can
-from gradcheck.layers.tiles import apart, compared, largest, rows
-from gradcheck.running import format_of
+from gradcheck.layers.tiles import compared, largest, rows
 
 if TYPE_CHECKING:
     from gradcheck.layers.faults import Fault
@@ -57,11 +54,6 @@ _SUSPECTS = 64
 _WHOLE = 1 << 16
 # Which probe asks for a multiple of its cotangent, in other memory.
 ODD = 1
-# The screen only chooses what to look at: the measured error is of one format at one point, claim and
-# oracle have it each, and a dozen roundings more do not matter beside an error that is one.
-_BOTH = 16.0
-# In half precision a dozen would be as much as the derivative; a rule may have twice the framework's error.
-_LOW = 2.0
 
 
 @dataclass
@@ -341,30 +333,19 @@ class Prober(Asking):
         return self.kept[2]
 
     def _narrow(self, vectors: list[Floats]) -> tuple[Floats, str]:
-        """The gradient by a reverse pass in a format with larger errors, and the format.
-
-        It is the dtype's own, or float32 where that is float64, or where nobody computes in the dtype.
-        """
-        dtype = self.bench.dtype
-        if dtype not in precision.LOW:
-            return self._oracle("float32")(vectors), "float32"
-        for own in precision.natives(self.bench, self.oracle):
-            if can(own.framework):
-                with contextlib.suppress(RuntimeError, TypeError, NotImplementedError):
-                    return self._oracle(dtype, own)(vectors), dtype
-        return self._oracle("float32")(vectors), "float32"
+        """The gradient by a reverse pass in a format with larger errors, and the format."""
+        return screens.narrow(
+            self.bench, self.oracle, lambda dtype, own: self._oracle(dtype, own)(vectors)
+        )
 
     def _measure(self, narrow: Floats, narrower: str, exact: Floats) -> None:
         """The error of a framework's own reverse pass, along the last axis."""
-        ratio = format_of(self.bench.dtype).unit / format_of(narrower).unit
-        with np.errstate(all="ignore"):
-            self.own = ratio * apart(narrow, exact)
+        self.own = screens.own_error(narrow, narrower, exact, self.bench.dtype)
 
     def screen(self, size: Floats) -> Floats:
         """What is not looked at any closer, for each row of a gradient of that size."""
         assert self.own is not None
-        both = _LOW if self.bench.dtype in precision.LOW else _BOTH
-        return np.asarray(both * (self.own + format_of(self.bench.dtype).unit * size))
+        return screens.screen(self.own, size, self.bench.dtype)
 
     def bound(
         self, vectors: list[Floats], place: tuple[int, ...], exact: float, screen: float,
