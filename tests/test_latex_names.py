@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gradcheck import Spec, derive, einsum, real, size
+from gradcheck.derivation.latex import portable
 
 
 def mean_square(xp, x):
@@ -19,3 +22,20 @@ def test_a_size_in_a_formula():
     assert SPEC.jacobian["x"].latex() == r"\frac{2}{\mathrm{n\_in\_1}} x_{r}"
     matrix = derive(SPEC).section("x").matrix_latex
     assert matrix == r"\frac{2}{\mathrm{n\_in\_1}} \mathbf{x}"
+
+
+@pytest.mark.parametrize(
+    ("sign", "shown"),
+    [
+        ("θ", r"\ensuremath{\theta}"),
+        ("ά", r"\ensuremath{\alpha}"),
+        ("ϵ", r"\ensuremath{\epsilon}"),
+        ("Λ", r"\ensuremath{\Lambda}"),
+        ("Α", "A"),
+        ("é", "e"),
+        ("x₁", "x1"),
+        ("д", "?"),
+    ],
+)
+def test_signs_that_pdflatex_does_not_know(sign, shown):
+    assert portable(sign) == shown

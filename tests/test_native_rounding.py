@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gradcheck import Spec, einsum, load, real, size, verify, verify_layer
+from gradcheck import Spec, delta, einsum, load, real, size, verify, verify_layer
 from gradcheck.oracles.rounding import measured_rounding
 
 torch = pytest.importorskip("torch")
@@ -96,6 +97,69 @@ def test_another_function_is_found_though_it_cancels(native, dtype):
     assert all("computes another function" in c.reason for c in report.checks)
 
 
+def plain_softplus(z):
+    """From z = -17 on 0 in float32, and from -37 on in float64."""
+    return torch.log(1 + torch.exp(z))
+
+
+def softplus(native=plain_softplus, lo=-60, hi=60):
+    return Spec(
+        lambda xp, z: xp.logaddexp(z, 0),
+        inputs={"z": real("n", lo, hi)},
+        output={"s": "n"},
+        jacobian={"z": einsum("p,pq->pq", "sigmoid(z)", delta)},
+        native={"torch": native},
+        name="softplus",
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("lo", "hi"), [(-60, 60), (-60, -20), (-9, -6)])
+def test_an_implementation_that_loses_all_digits_of_a_part_is_no_other_function(dtype, lo, hi):
+    (check,) = verify(softplus(lo=lo, hi=hi), oracles=["native"], dtypes=[dtype]).checks
+    assert str(check.verdict) == "agrees", check.reason
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("most", [1e-3, 1e-9, None])
+def test_an_implementation_that_loses_what_is_small_is_no_other_function(dtype, most):
+    lo, hi = (-most, most) if most else (-40, 40)
+    spec = Spec(
+        lambda xp, x: xp.expm1(x),
+        inputs={"x": real("n", lo, hi)},
+        output={"y": "n"},
+        jacobian={"x": einsum("p,pq->pq", "exp(x)", delta)},
+        native={"torch": lambda x: torch.exp(x) - 1},
+        name="expm1",
+    )
+    (check,) = verify(spec, oracles=["native"], dtypes=[dtype]).checks
+    assert str(check.verdict) == "agrees", check.reason
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_wrong_in_one_format_alone_does_not_excuse_itself(dtype):
+    def native(z):
+        return plain_softplus(z) * (1.5 if str(z.dtype).endswith(dtype) else 1.0)
+
+    report = verify(softplus(native, -2, 2), oracles=["native"], dtypes=[dtype], profile="quick")
+    (check,) = report.checks
+    assert str(check.verdict) == "refuted"
+    assert "computes another function" in check.reason
+
+
+@pytest.mark.parametrize(
+    ("judged", "most"), [("float32", 64 * 2.0**-24), ("float16", 2.0**-9), ("bfloat16", 2.0**-6)]
+)
+def test_the_allowance_is_that_of_another_format(judged, most):
+    def wrong(arrays, dtype):
+        kind = "float32" if dtype == "bfloat16" else dtype
+        return [(arrays[0] / 3).astype(kind) * (1.5 if dtype == judged else 1)]
+
+    point = np.array([1.0, 2.0])
+    (allowed,) = measured_rounding(wrong, [point], judged)
+    assert 0 < np.max(allowed) <= most * 2 * (1 + 2.0**-6)
+
+
 def test_where_little_is_rounded_little_is_allowed():
     off = Spec(
         softmax.forward,
@@ -107,6 +171,10 @@ def test_where_little_is_rounded_little_is_allowed():
     )
     (check,) = verify(off, oracles=["native"], dtypes=["float64"], profile="quick").checks
     assert "computes another function" in check.reason
+    ours, theirs = re.search(
+        r"it gives (\S+) where the forward gives (\S+)$", check.reason
+    ).groups()
+    assert ours != theirs, "numbers that differ are shown to differ"
 
 
 # ---------------------------------------------------------------- layers
@@ -144,6 +212,36 @@ def test_a_layer_whose_own_forward_cancels_is_judged_by_its_gradient(monkeypatch
     for dtype in ("float64", "float32") if scale == 1.0 else ():
         assert sum(f"in {dtype} L is up to" in n for n in notes) == 1
     assert len(notes) == (2 if scale == 1.0 else 0), report.notes
+
+
+class Kernel(torch.autograd.Function):
+    """A right rule with a forward of two kernels, of which one is wrong beyond a block."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        found = x.exp()
+        if x.dtype == torch.float32:
+            found[64:] *= 1.5
+        return found
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * x.exp()
+
+
+@pytest.mark.parametrize(("dtype", "verdict"), [("float32", "refuted"), ("float64", "agrees")])
+def test_a_kernel_that_is_wrong_in_one_format_is_another_function(dtype, verdict):
+    report = verify_layer(
+        Kernel.apply, of=lambda xp, x: xp.exp(x), inputs={"x": real("n", -2, 2)},
+        oracles=["autograd"], dtypes=[dtype],
+    )  # fmt: skip
+    assert [str(c.verdict) for c in report.checks] == [verdict], str(report)
+    assert ("the layer computes another function than `of`" in str(report)) == (
+        verdict == "refuted"
+    )
+    assert "np.array" not in str(report), "nobody wants to read a thousand numbers"
 
 
 class Shifted(torch.nn.Module):

@@ -324,6 +324,25 @@ def test_bits_of_integers_are_no_logic(bits):
         assert found == "undecided"
 
 
+@pytest.mark.parametrize(
+    ("wholly", "claimed"),
+    [
+        (lambda x: True & (x > 0), "step(x)"),
+        (lambda x: False | (x > 0), "step(x)"),
+        (lambda x: (x > 0) | True, "x**0"),
+    ],
+    ids=["and", "or", "always"],
+)
+def test_a_condition_beside_a_truth_value(wholly, claimed):
+    def forward(xp, x):
+        return xp.where(wholly(x), x, 0 * x)
+
+    spec = {"inputs": {"x": real("n")}, "output": "n"}
+    right = einsum("p,pq->pq", claimed, delta)
+    assert verdict(forward, jacobian={"x": right}, **spec) == "proved"
+    assert verdict(forward, jacobian={"x": 2 * right}, **spec) == "suspect"
+
+
 def test_integers_tie_with_their_maximum():
     def forward(xp, s, a):
         return s * xp.sum(xp.equal(a, xp.max(a, axis=-1, keepdims=True)))

@@ -272,7 +272,9 @@ def _ascii(sign: str) -> str:
     found = _LETTER.fullmatch(unicodedata.name(sign, ""))
     if found is None:
         plain = unicodedata.normalize("NFKD", sign)
-        return "".join(c for c in plain if c.isascii()) or "?"
+        if plain == sign:
+            return "" if unicodedata.combining(sign) else "?"
+        return portable(plain)
     name = found[2].lower().replace("lamda", "lambda")
     if name == "omicron" or (found[1] == "CAPITAL" and name in _LATIN):
         return "o" if found[1] == "SMALL" else _LATIN[name]

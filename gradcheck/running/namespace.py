@@ -316,7 +316,7 @@ class Namespace(ABC):
         if not x.ndim or not y.ndim:
             problem = "matmul of a scalar; write * instead"
             raise UnsupportedOperation(problem)
-        stack = "abcdefghijklmnopqrstuvw"[: max(x.ndim, y.ndim) - 2]
+        stack = "abcdefghijklmnopqrstuvw"[: max(x.ndim, y.ndim, 2) - 2]
         left = "z" if x.ndim == 1 else stack[len(stack) - x.ndim + 2 :] + "xz"
         right = "z" if y.ndim == 1 else stack[len(stack) - y.ndim + 2 :] + "zy"
         x, y = self._stacked(x, y, left[:-2]), self._stacked(y, x, right[:-2])

@@ -63,6 +63,8 @@ class Table:
     atoms: dict[object, Atom] = field(default_factory=dict)
     # Pairs of letters of an atom that may be exchanged: asked once of each atom, since arguments nest.
     symmetries: dict[Atom, list[tuple[int, int]]] = field(default_factory=dict)
+    # Whether one selector implies another, by the two and which of their letters are one.
+    implications: dict[object, bool] = field(default_factory=dict)
 
     def get(self, kind: str, name: str, axes: tuple[str, ...], **properties: object) -> Atom:
         """The atom of this kind and definition, made when it is first asked for."""

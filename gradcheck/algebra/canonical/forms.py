@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcheck.algebra.canonical.implied import without_implied
 from gradcheck.algebra.canonical.naming import canonical
 from gradcheck.algebra.canonical.undecided import DividesByZero, Undecided
 
@@ -319,7 +320,10 @@ def _star(key: Key) -> Key:
 
 
 def _merged(key: Key) -> Key:
-    """Equal entries as one power; selectors are 0 or 1, so their positive powers are themselves."""
+    """Equal entries as one power; selectors are 0 or 1, so their positive powers are themselves.
+
+    Of selectors of which one implies the other, that one stays.
+    """
     powers: dict[tuple[Atom, tuple[int, ...]], Fraction] = {}
     for atom, letters, power in key.entries:
         powers[atom, letters] = powers.get((atom, letters), Fraction(0)) + power
@@ -332,7 +336,7 @@ def _merged(key: Key) -> Key:
                 raise DividesByZero(f"{atom.name} may be 0 and stands in a denominator")
             power = Fraction(1)  # noqa: PLW2901
         entries.append(Entry(atom, letters, power))
-    return key._replace(entries=tuple(entries))
+    return key._replace(entries=tuple(without_implied(entries)))
 
 
 def _cancelled(key: Key, rank: int) -> Key:

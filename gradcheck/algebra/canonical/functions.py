@@ -425,33 +425,47 @@ def renewed(e: Entry) -> Form:
     return found
 
 
-def step(table: Table, form: Form, depth: int = 0) -> Form:
+def step(
+    table: Table, form: Form, depth: int = 0, ties: Callable[[Form], Form] | None = None
+) -> Form:
     """1 where a form is > 0 and 0 elsewhere: a selector, known where the sign is.
 
     Within a cell a form may be 0 (a relu is), so the cells of its own selectors are told apart.
+
+    Args:
+        table: The atoms of the run.
+        form: The form.
+        depth: How many selectors were split off.
+        ties: Gives 1 where letters are equal so that a form is 0, else 0. Where a form is continuous
+            whatever stands there, as a maximum is, it is not asked for.
     """
     if form.is_zero:
         return form
     selected = _selector(form)
     if selected is not None:
-        return _split(form, selected, lambda f: step(table, f, depth + 1), depth)
-    first = min(form.terms)
-    lead = form.terms[first]
+        return _split(form, selected, lambda f: step(table, f, depth + 1, ties), depth)
     certain = all(not k.deltas and surely_positive(k) for k in form.terms)
-    if certain and all((c > 0) == (lead > 0) for c in form.terms.values()):
-        return constant(form.axes, Fraction(1 if lead > 0 else 0))
+    if certain and len({c > 0 for c in form.terms.values()}) == 1:
+        return constant(form.axes, Fraction(1 if min(form.terms.values()) > 0 else 0))
     if any(key.deltas for key in form.terms):
         raise Undecided("a branch on an expression with a Kronecker delta")
     if on_integers(form):
         raise Undecided("a branch on integers, which may tie; declare it a mask instead")
-    if not any(key.entries for key in form.terms):
+    varying = [key for key in form.terms if key.entries]
+    if not varying:
         raise Undecided("a branch on sizes, which differs from size to size")
+    # By what varies, so that 1 − x > 0 is the opposite of x − 1 > 0.
+    lead = form.terms[min(varying)]
     scaled = form.times(1 / abs(lead))
     if lead < 0:
         scaled = scaled.times(Fraction(-1))
     atom, letters = atom_of(table, "step", scaled, selects=True)
     selector = build(form.axes, [(Key((), (Entry(atom, letters, Fraction(1)),), ()), Fraction(1))])
-    return selector if lead > 0 else constant(form.axes, Fraction(1)) - selector
+    if lead > 0:
+        return selector
+    # [u < 0] is 1 − [u > 0] where u is not 0.
+    opposite = constant(form.axes, Fraction(1)) - selector
+    return opposite if ties is None else opposite - ties(form)
 
 
 def on_integers(form: Form) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 from itertools import product
-from math import ceil, prod
+from math import ceil, gcd, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck.algebra.canonical import functions
@@ -23,7 +23,7 @@ from gradcheck.algebra.canonical.symmetry import turned
 from gradcheck.algebra.canonical.undecided import Undecided
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gradcheck.algebra.canonical.atoms import Atom, Table
 
@@ -47,16 +47,20 @@ def agree_at_random(table: Table, first: Form, second: Form, seed: int) -> tuple
     if found[0]:
         return found
     again = turned(first), turned(second)
-    return found if again == (first, second) else _agree(table, *again, seed)
+    if again == (first, second):
+        return found
+    equal, bound = _agree(table, *again, seed)
+    return equal, found[1] + bound
 
 
 def _agree(table: Table, first: Form, second: Form, seed: int) -> tuple[bool, float]:
-    patterns = list(_patterns(first.axes))
-    found = _lanes(lambda s: Residues(s, table), first, second, patterns, seed)
+    patterns = list(equal_letters(first.axes))
+    units = units_of(table, first, second)
+    found = _lanes(lambda s: Residues(s, table, units), first, second, patterns, seed)
     if found[0] or not any(_depends(f) for f in (first, second)):
         return found
     places = _places(first, second)
-    return _lanes(lambda s: Weighted(s, table, places), first, second, patterns, seed)
+    return _lanes(lambda s: Weighted(s, table, places, units), first, second, patterns, seed)
 
 
 def _lanes(
@@ -75,7 +79,7 @@ def _lanes(
     return same, bound
 
 
-def _patterns(axes: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
+def equal_letters(axes: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
     """Every way in which letters of one axis may be equal, as the first letter of each class."""
     choices = [[i, *(j for j in range(i) if axes[j] == axis)] for i, axis in enumerate(axes)]
     for pattern in product(*choices):
@@ -86,8 +90,9 @@ def _patterns(axes: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
 class Residues:
     """Random residues for everything that a form is made of, the same for equal things."""
 
-    def __init__(self, seed: int, table: Table) -> None:
+    def __init__(self, seed: int, table: Table, units: Mapping[object, Fraction]) -> None:
         self._table = table
+        self._units = dict(units)
         self._random = random.Random(seed)
         self._memo: dict[object, int] = {}
         self.degree = 1
@@ -120,7 +125,7 @@ class Residues:
         result, degree = 1, Fraction(0)
         for name, power in key.scalars:
             result = result * self.scalar(name, power) % PRIME
-            degree += abs(power) * _ROOTS
+            degree += abs(power) / self.unit(("scalar", name), power)
         entries = tuple(
             e._replace(
                 letters=tuple(letters[s] if s < rank else s - rank + _BOUND for s in e.letters)
@@ -130,7 +135,7 @@ class Residues:
         roots, groups = components(entries, _BOUND)
         for e in roots:
             result = result * self.root(e) % PRIME
-            degree += abs(e.power) * _ROOTS
+            degree += abs(e.power) / self.unit(e.atom.number, e.power)
         for group in groups:
             result = result * self.contraction(group) % PRIME
             degree += 1
@@ -139,7 +144,8 @@ class Residues:
 
     def scalar(self, name: str, power: Fraction) -> int:
         """A power of a size or of a number such as π."""
-        return self.rooted(("scalar", name), power)
+        key = ("scalar", name)
+        return self.rooted(key, power, self.unit(key, power))
 
     def contraction(self, group: list[Entry]) -> int:
         """A sum over bound letters: a residue for each canonical name."""
@@ -150,7 +156,8 @@ class Residues:
         """A power of an entry without bound letters."""
         inner = defining(self._table, e.atom)
         if inner is None:
-            return self.rooted((e.atom.number, e.letters), e.power)
+            unit = self.unit(e.atom.number, e.power)
+            return self.rooted((e.atom.number, e.letters), e.power, unit)
         return self.raised(e, self.value(inner, e.letters))
 
     def raised(self, e: Entry, base: int) -> int:
@@ -162,12 +169,51 @@ class Residues:
         opaque = self.of((e.atom.number, e.letters, rest)) if rest else 1
         return pow(base, whole, PRIME) * opaque % PRIME
 
-    def rooted(self, key: object, power: Fraction) -> int:
+    def unit(self, thing: object, power: Fraction) -> Fraction:
+        """The power of a thing whose residue is drawn: the others are whole powers of that one."""
+        if thing not in self._units:
+            self._units[thing] = _common_unit([power])
+        return self._units[thing]
+
+    def rooted(self, key: object, power: Fraction, unit: Fraction) -> int:
         """A rational power of a thing, whose residue is a power of one that was drawn."""
-        exponent = power * _ROOTS
+        exponent = power / unit
         if exponent.denominator != 1:
-            raise Undecided(f"a power {power}, whose denominator does not divide {_ROOTS}")
+            raise Undecided(f"a power {power} beside other powers that it is no multiple of")
         return pow(self.of(key), int(exponent), PRIME)
+
+
+def units_of(table: Table, *forms: Form) -> dict[object, Fraction]:
+    """The unit of the powers of each atom and scalar: exp(0.3 x) beside exp(0.6 x) is its square."""
+    powers: dict[object, set[Fraction]] = {}
+    seen: set[Atom] = set()
+
+    def visit(form: Form) -> None:
+        for key in form.terms:
+            for name, power in key.scalars:
+                powers.setdefault(("scalar", name), set()).add(power)
+            for e in key.entries:
+                powers.setdefault(e.atom.number, set()).add(e.power)
+                if e.atom not in seen:
+                    seen.add(e.atom)
+                    inner = defining(table, e.atom)
+                    if inner is not None:
+                        visit(inner)
+
+    for form in forms:
+        visit(form)
+    return {thing: _common_unit(found) for thing, found in powers.items()}
+
+
+def _common_unit(powers: Iterable[Fraction]) -> Fraction:
+    """1/12, or what all powers are multiples of where that is not enough."""
+    if all((p * _ROOTS).denominator == 1 for p in powers):
+        return Fraction(1, _ROOTS)
+    found = Fraction(0)
+    for p in powers:
+        top = gcd(found.numerator * p.denominator, p.numerator * found.denominator)
+        found = Fraction(top, found.denominator * p.denominator)
+    return found
 
 
 def defining(table: Table, atom: Atom) -> Form | None:
@@ -239,10 +285,13 @@ class Weighted(Residues):
         seed: Of the residues.
         table: The atoms.
         places: The number of places of each axis that is summed over.
+        units: Of the powers of atoms and scalars.
     """
 
-    def __init__(self, seed: int, table: Table, places: dict[str, int]) -> None:
-        super().__init__(seed, table)
+    def __init__(
+        self, seed: int, table: Table, places: dict[str, int], units: Mapping[object, Fraction]
+    ) -> None:
+        super().__init__(seed, table, units)
         self._places = places
         self._weights: dict[str, list[int]] = {}
 
@@ -261,13 +310,13 @@ class Weighted(Residues):
         return sum(self._degree_of(key, form.rank) for key in form.terms) + 1
 
     def _degree_of(self, key: Key, rank: int) -> int:
-        total = sum(int(abs(p) * _ROOTS) for _, p in key.scalars)
+        total = sum(ceil(abs(p) / self.unit(("scalar", n), p)) for n, p in key.scalars)
         for e in key.entries:
             inner = defining(self._table, e.atom)
-            own = (
-                _ROOTS * abs(e.power) if inner is None else self._degree(inner) * ceil(abs(e.power))
-            )
-            total += ceil(own)
+            if inner is None:
+                total += ceil(abs(e.power) / self.unit(e.atom.number, e.power))
+            else:
+                total += self._degree(inner) * ceil(abs(e.power))
         # Denominators may differ from place to place; their product has the degree of all.
         places = _bound_axes(key, rank).values()
         return (total + len(places)) * prod(len(self.weights(axis)) for axis in places)

@@ -44,8 +44,11 @@ _PLAIN = {"greater": np.greater, "greater_equal": np.greater_equal, "equal": np.
 class Branches:
     """Comparisons and selections of the field namespace."""
 
-    def compare(self, name: str, x: Any, y: Any) -> Any:
-        """The indicator of x > y, x >= y or x == y: booleans where both are known numbers."""
+    def compare(self, name: str, x: Any, y: Any, *, jumps: bool = True) -> Any:
+        """The indicator of x > y, x >= y or x == y: booleans where both are known numbers.
+
+        Without `jumps`, within something that is continuous where x = y, as a maximum is.
+        """
         space: Any = self
         if plain(x, y):
             return _PLAIN[name](x, y)
@@ -58,7 +61,7 @@ class Branches:
         if name == "greater_equal" and space.selected and not space.cell:
             # A gap that holds a selector may vanish in a whole cell, where ≥ and > differ.
             raise NeedsCellError
-        return self._selector(gap, at_zero=1 if name == "greater_equal" else 0)
+        return self._selector(gap, at_zero=1 if name == "greater_equal" else 0, jumps=jumps)
 
     def _equal(self, gap: FieldArray) -> Any:
         """Equal as functions, which generic selectors cannot tell."""
@@ -71,7 +74,7 @@ class Branches:
         """X != y."""
         return np.logical_not(self.compare("equal", x, y))
 
-    def _selector(self, gap: FieldArray, at_zero: int) -> FieldArray:
+    def _selector(self, gap: FieldArray, at_zero: int, *, jumps: bool) -> FieldArray:
         """The step of a difference."""
         space: Any = self
         memory = space.memory
@@ -87,8 +90,12 @@ class Branches:
             if key == zero:
                 found.append(one if at_zero else zero)
                 continue
+            if jumps:
+                self._check_open(key, ball)
             if key not in table:
                 table[key] = self._decided(key, ball)
+                opposite = memory.negated(key)
+                space.born[key] = space.born.get(opposite, space.selected)
             found.append(table[key])
         if len(table) > before:
             memory.met["step"] = (
@@ -116,6 +123,21 @@ class Branches:
                 lambda t: shadow.ball(t) if t is not None else shadow.NOTHING, truth
             )
         return FieldArray(space, values[:, None], Bound(1.0), shadow=balls, truth=True)
+
+    def _check_open(self, key: Key, ball: Any) -> None:
+        """[u > 0] is 1 - [u < 0] where u is not 0: in a whole cell it may be, as Σ relu(x) is.
+
+        Only the first selectors of a run are of differences that hold none themselves.
+
+        Raises:
+            NeedsCellError: Where a cell must be chosen to know.
+        """
+        space: Any = self
+        opposite = space.memory.negated(key)
+        if space.cell or opposite not in space.memory.table("step"):
+            return
+        if space.born.get(opposite, 2) > 1 or (ball is not None and _side(ball) is None):
+            raise NeedsCellError
 
     def _decided(self, key: Key, ball: Any) -> Key:
         """The selector of a difference not met before: 1 - H of the opposite, random, or a cell's."""
@@ -194,19 +216,21 @@ class Branches:
         if plain(x, y):
             return np.maximum(x, y)
         # At a tie both branches are one value, so that > serves: there is nothing to tell apart.
-        return self.where(self.compare("greater", x, y), x, y)
+        return self.where(self.compare("greater", x, y, jumps=False), x, y)
 
     def abs(self, x: Any) -> Any:
         """|x|: its sign times itself."""
         space: Any = self
-        return np.abs(x) if is_integral(x) else space.multiply(self.sign(x), x)
+        return np.abs(x) if is_integral(x) else space.multiply(self._signs(x, jumps=False), x)
 
     def sign(self, x: Any) -> Any:
         """-1, 0 or 1."""
+        return np.sign(x) if is_integral(x) else self._signs(x, jumps=True)
+
+    def _signs(self, x: Any, *, jumps: bool) -> Any:
         space: Any = self
-        if is_integral(x):
-            return np.sign(x)
-        above, below = self.compare("greater", x, 0), self.compare("greater", 0, x)
+        above = self.compare("greater", x, 0, jumps=jumps)
+        below = self.compare("greater", 0, x, jumps=jumps)
         return space.subtract(space.asarray(above), space.asarray(below))
 
     def step(self, x: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.algebra.literals import literal
 from gradcheck.algebra.source import caller
 from gradcheck.backends.base import UnknownNameError
 from gradcheck.oracles.exact import shadow
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gradcheck.errors import Location
-    from gradcheck.oracles.exact.memory import Memory
+    from gradcheck.oracles.exact.memory import Key, Memory
     from gradcheck.oracles.exact.primes import Field, Residues
 
-# A float with so many digits was rounded on its way; 0.044715 was written like that.
-_ROUNDED_DIGITS = 15
 # Square roots that exist of a constant: as many as anyone takes.
 MANY = 9
 
@@ -80,6 +79,8 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
         self.opaque_roots = 0
         self.hidden = 0
         self.selected = 0
+        # For each difference, how many calls had drawn selectors when its own was drawn.
+        self.born: dict[Key, int] = {}
         self.zeros_met = 0.0
         self.extension = 1
         self.rounded: dict[float, Location | None] = {}
@@ -121,9 +122,10 @@ class FieldNamespace(Functions, Branches, Linear, Namespace):
                     f"{x!r} is no number of a field; write the formula so that no infinity "
                     "occurs, such as xp.where(mask, xp.exp(z), 0) in place of exp(-inf)"
                 )
-            if len(repr(x).partition("e")[0].strip("-0.").replace(".", "")) >= _ROUNDED_DIGITS:
+            number, rounded = literal(x)
+            if rounded:
                 self.rounded.setdefault(x, caller())
-            return Fraction(repr(x))
+            return number
         if isinstance(x, bool | int | Fraction):
             return Fraction(x)
         raise unsupported(f"{x!r} of type {type(x).__name__} in a formula; write numbers or arrays")

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 from gradcheck.algebra.canonical import functions
 from gradcheck.algebra.canonical.forms import Form, constant, relettered, scalar
 from gradcheck.algebra.canonical.undecided import Undecided
+from gradcheck.algebra.literals import literal
 from gradcheck.backends.names import XP_NAMES
 from gradcheck.oracles.symbolic.arrays import SymArray
 
 if TYPE_CHECKING:
     from gradcheck.algebra.canonical.atoms import Table
     from gradcheck.oracles.symbolic.namespace import Symbols
+    from gradcheck.oracles.symbolic.points import Range
+    from gradcheck.oracles.symbolic.ties import Ties
 
 # Sizes that only tell axes apart while shapes are compared.
 _FAKE = 1_000_003
@@ -54,6 +57,11 @@ class Arithmetic:
         self.tied = False
         self.jumps = False
         self._fakes: dict[str, int] = {}
+        self.refused: Undecided | None = None
+        self.rounded: set[float] = set()
+        self.ranges: dict[str, Range] = {}
+        self.from_two: set[str] = set()
+        self._known_ties: dict[object, Ties] = {}
 
     def array(self, form: Form, labels: Form | None = None, *, sign: str = "") -> SymArray:
         """An array of this namespace."""
@@ -64,9 +72,14 @@ class Arithmetic:
         if x.sign != ">" and self.asking:
             self.asked.append((x.form, relation))
 
+    def refusal(self, why: str) -> Undecided:
+        """An error that ends the run, also where the forward catches it and goes on."""
+        self.refused = Undecided(why)
+        return self.refused
+
     def __getattr__(self, name: str) -> Any:
         if name in XP_NAMES:
-            raise Undecided(
+            raise self.refusal(
                 f"xp.{name} is not one index expression of symbolic size; return its result as a residual "
                 "output, or leave this claim to the other oracles"
             )
@@ -78,12 +91,8 @@ class Arithmetic:
             return int(axis)
         return self._fakes.setdefault(axis, _FAKE + len(self._fakes))
 
-    def axis_named(self, number: int) -> str:
-        """The axis of a number that `fake_size` gave."""
-        return next((a for a, n in self._fakes.items() if n == number), str(number))
-
     def asarray(self, x: Any) -> SymArray:
-        """A number or an array as an array of forms; a float is its shortest decimal."""
+        """A number or an array as an array of forms; a float is what somebody meant by it."""
         if isinstance(x, SymArray):
             return x
         if isinstance(x, bool | int | Fraction):
@@ -91,10 +100,16 @@ class Arithmetic:
         if isinstance(x, float):
             if x != x or x in (float("inf"), float("-inf")):
                 raise Undecided(f"the constant {x} is no real number")
-            return self.array(constant((), Fraction(repr(x))))
+            return self.array(constant((), self._read(x)))
         raise Undecided(
             f"{type(x).__name__} values cannot be made symbolic; write numbers and xp arrays"
         )
+
+    def _read(self, x: float) -> Fraction:
+        number, rounded = literal(x)
+        if rounded:
+            self.rounded.add(x)
+        return number
 
     def _pair(self, x: Any, y: Any) -> tuple[Form, Form]:
         _, (a, b) = aligned(self.asarray(x).form, self.asarray(y).form)
@@ -141,7 +156,7 @@ class Arithmetic:
 
     def _exponent(self, y: Any) -> Fraction:
         if not isinstance(y, SymArray):
-            return Fraction(repr(y)) if isinstance(y, float) else Fraction(y)
+            return self._read(y) if isinstance(y, float) else Fraction(y)
         terms = list(y.form.terms.items())
         if not terms:
             return Fraction(0)

@@ -77,7 +77,7 @@ class SymArray:
         return self.space.permute_dims(self, tuple(reversed(range(self.ndim))))
 
     def _refuse(self, what: str) -> Any:
-        raise Undecided(
+        raise self.space.refusal(
             f"{what} of a symbolic value: the result would hold for some sizes or entries only; "
             "use xp.where, xp.maximum or a residual output"
         )
@@ -95,10 +95,10 @@ class SymArray:
         return float(self._refuse("float()"))
 
     def __len__(self) -> int:
-        raise Undecided("len() of a symbolic array; write x.shape[0], which is a size")
+        raise self.space.refusal("len() of a symbolic array; write x.shape[0], which is a size")
 
     def __iter__(self) -> Any:
-        raise Undecided("iterating over a symbolic axis; write the sum or einsum over it")
+        raise self.space.refusal("iterating over a symbolic axis; write the sum or einsum over it")
 
     def __getitem__(self, key: Any) -> SymArray:
         return self.space.index(self, key)
@@ -173,6 +173,8 @@ class SymArray:
 
     def __or__(self, other: Any) -> SymArray:
         return ~(~self & ~self.space.asarray(other))
+
+    __rand__, __ror__ = __and__, __or__
 
     def sum(self, axis: Any = None, *, keepdims: bool = False) -> SymArray:
         """The sum over axes."""

@@ -52,7 +52,9 @@ class Contracting(Arithmetic):
         centred = self.subtract(x, self.mean(x, axis=axis, keepdims=True))
         count = self.subtract(self._count(x, axis), correction)
         found = self.divide(self.sum(self.square(centred), axis=axis, keepdims=keepdims), count)
-        return self.array(found.form, sign="≥")
+        # With a correction above 1 one divides by a negative number where there are few entries.
+        small = isinstance(correction, int | float | Fraction) and correction <= 1
+        return self.array(found.form, sign="≥" if small else "")
 
     def std(
         self, x: Any, axis: Any = None, *, correction: Any = 0, keepdims: bool = False
@@ -71,10 +73,15 @@ class Contracting(Arithmetic):
             raise Undecided(f"einsum({equation!r}) needs an explicit output and no ellipsis")
         left, output = text.split("->")
         groups = left.split(",")
+        if len(set(output)) < len(output):
+            raise Undecided(f"einsum({equation!r}) repeats a letter of its output")
         arrays = [self.asarray(x) for x in operands]
         axes: dict[str, str] = dict.fromkeys(output, "1")
         for group, x in zip(groups, arrays, strict=True):
+            own = dict(zip(group, x.form.axes, strict=True))
             for letter, axis in zip(group, x.form.axes, strict=True):
+                if own[letter] != axis:
+                    raise Undecided(f"the letter {letter!r} of einsum({equation!r}) joins two axes")
                 if axes.setdefault(letter, axis) == "1":
                     axes[letter] = axis
                 elif axis not in ("1", axes[letter]):
@@ -121,8 +128,26 @@ def _contracted_sign(groups: list[str], arrays: list[SymArray]) -> str:
 
 
 def positions_of(axis: Any, rank: int) -> tuple[int, ...]:
-    """The axes that an `axis` argument names."""
+    """The axes that an `axis` argument names.
+
+    Raises:
+        Undecided: Where there is none, or one is named twice.
+    """
     if axis is None:
         return tuple(range(rank))
     items = axis if isinstance(axis, tuple | list) else (axis,)
-    return tuple(sorted(int(i) % rank for i in items))
+    found = tuple(sorted(position(i, rank) for i in items))
+    if len(set(found)) < len(found):
+        raise Undecided(f"axis={axis!r} names an axis twice")
+    return found
+
+
+def position(axis: Any, rank: int) -> int:
+    """One axis, counted from the front.
+
+    Raises:
+        Undecided: Where there is no such axis.
+    """
+    if not -rank <= int(axis) < rank:
+        raise Undecided(f"axis {axis} of an array with {rank} axes")
+    return int(axis) % rank

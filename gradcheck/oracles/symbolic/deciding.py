@@ -180,7 +180,18 @@ def _claim(run: Run, claim: Claim, seed: int) -> Comparison:
         reason = f"the claim is undefined in a whole cell: {error}"
         return Comparison(run, Finding("suspect", reason=reason), true, None)
     finding = _compare(run, true, claimed, expression.output, "true − claimed", seed)
+    if finding.verdict != "proved" and run.xp.rounded:
+        finding = replace(finding, reason=f"{finding.reason}; {_rounded(run)}")
     return Comparison(run, finding, true, claimed)
+
+
+def _rounded(run: Run) -> str:
+    """That a forward uses numbers which are not what was meant."""
+    numbers = ", ".join(map(repr, sorted(run.xp.rounded)))
+    return (
+        f"the forward uses {numbers}, rounded, which is taken at its word; write integers, "
+        "Fraction(1, 3), xp.sqrt(2), xp.sqrt(d) of a size d, or xp.pi"
+    )
 
 
 def _expressions(run: Run, first: Expression, second: Expression) -> Comparison:

@@ -15,8 +15,11 @@ from gradcheck.algebra.canonical.forms import Entry, Form, Key, build, constant,
 from gradcheck.algebra.canonical.undecided import Undecided
 from gradcheck.oracles.symbolic.contracting import positions_of
 from gradcheck.oracles.symbolic.shaping import Shaping
+from gradcheck.oracles.symbolic.ties import ties
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradcheck.oracles.symbolic.arrays import SymArray
 
 
@@ -57,14 +60,23 @@ class Symbols(Shaping):
     def step(self, x: Any) -> SymArray:
         """1 where x > 0, else 0."""
         self.jumps = True
-        return self._step(x)
+        return self._step(x, self._ties)
 
-    def _step(self, x: Any) -> SymArray:
-        """The same within something that has no jump where x is 0."""
+    def _ties(self, form: Form) -> Form:
+        """Where a form is 0 on a diagonal; sizes at which it is 0 everywhere are noted."""
+        key = form.key()
+        if key not in self._known_ties:
+            self._known_ties[key] = ties(form, self.ranges)
+        found = self._known_ties[key]
+        self.from_two |= found.from_two
+        return found.diagonals
+
+    def _step(self, x: Any, ties: Callable[[Form], Form] | None = None) -> SymArray:
+        """The same; without `ties`, within something that has no jump where x is 0."""
         form = self.asarray(x).form
         # Where the argument may be 0 in a whole cell, points of that cell lie in no open one.
         self.tied = self.tied or _may_vanish(form)
-        return self.array(functions.step(self.table, form))
+        return self.array(functions.step(self.table, form, ties=ties))
 
     def greater(self, x: Any, y: Any) -> SymArray:
         """Where x > y, as a selector; at a tie nothing is claimed."""
@@ -119,8 +131,21 @@ class Symbols(Shaping):
                 ):
                     if functions.on_integers(x):
                         raise Undecided("a comparison of integers with their maximum: they may tie")
+                    self._check_apart(x)
                     return self.array(relettered(selector, gap.axes, order))
         return None
+
+    def _check_apart(self, x: Form) -> None:
+        """Two entries of a row are equal on a null set only.
+
+        Raises:
+            Undecided: Where they may be equal in a whole cell.
+        """
+        wide = (*x.axes, x.axes[-1])
+        own = tuple(range(x.rank))
+        gap = relettered(x, wide, own) - relettered(x, wide, (*own[:-1], x.rank))
+        if not gap.is_zero:
+            self._ties(gap)
 
     def not_equal(self, x: Any, y: Any) -> SymArray:
         """Where x ≠ y."""
@@ -171,8 +196,7 @@ class Symbols(Shaping):
 
     def sign(self, x: Any) -> SymArray:
         """−1 or 1, and 0 where x is 0 in a whole cell."""
-        self.jumps = True
-        return self._sign(x)
+        return self.subtract(self.step(x), self.step(self.negative(x)))
 
     def _sign(self, x: Any) -> SymArray:
         return self.subtract(self._step(x), self._step(self.negative(x)))

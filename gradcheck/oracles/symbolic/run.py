@@ -43,9 +43,14 @@ class Run:
         self.table = Table()
         self.xp = Symbols(self.table)
         self.atoms: dict[str, Atom] = {}
+        self.xp.ranges = {
+            n: _range(d) for n, d in (*operation.inputs.items(), *operation.params.items())
+        }
         values = {n: self._input(n) for n in operation.inputs}
         values.update({n: self._param(n) for n in operation.params})
         self.operands = self.environment(values)
+        if self.xp.refused is not None:
+            raise self.xp.refused
 
     def environment(self, values: dict[str, Any]) -> dict[str, Any]:
         """Every operand, from the arrays of inputs and parameters."""
@@ -178,3 +183,9 @@ class Run:
             for n, atom in self.atoms.items()
             if self.operation.inputs[n].kind == "probability" and self.axes(n)[-1] != "1"
         }
+
+
+def _range(domain: Any) -> tuple[float | None, float | None]:
+    """The bounds of an input or a parameter that are numbers."""
+    low, high = (b if isinstance(b, int | float) else None for b in (domain.lo, domain.hi))
+    return low, high

@@ -9,7 +9,7 @@ from typing import Any
 from gradcheck.algebra.canonical.forms import Form, Key, build, constant, relettered, summed
 from gradcheck.algebra.canonical.undecided import Undecided
 from gradcheck.oracles.symbolic.arrays import SymArray, SymSize
-from gradcheck.oracles.symbolic.contracting import Contracting, positions_of
+from gradcheck.oracles.symbolic.contracting import Contracting, position, positions_of
 
 
 class Shaping(Contracting):
@@ -19,7 +19,7 @@ class Shaping(Contracting):
         """The axes in another order."""
         x = self.asarray(x)
         form = x.form
-        order = [a % form.rank for a in axes]
+        order = [position(a, form.rank) for a in axes]
         new = tuple(form.axes[i] for i in order)
         return self.array(relettered(form, new, tuple(order.index(i) for i in range(form.rank))))
 
@@ -31,7 +31,7 @@ class Shaping(Contracting):
     def expand_dims(self, x: Any, axis: int = 0) -> SymArray:
         """A new axis of size one."""
         x = self.asarray(x)
-        at = axis % (x.ndim + 1)
+        at = position(axis, x.ndim + 1)
         return self.index(x, (*[slice(None)] * at, None))
 
     def squeeze(self, x: Any, axis: Any = None) -> SymArray:
@@ -59,7 +59,7 @@ class Shaping(Contracting):
                 letters.append(len(axes))
                 axes.append(x.form.axes[at])
                 at += 1
-            elif part == 0 and x.form.axes[at] == "1":
+            elif type(part) is int and part == 0 and x.form.axes[at] == "1":
                 at += 1
                 letters.append(-1)
             else:
@@ -123,7 +123,7 @@ class Shaping(Contracting):
         labels = getattr(indices, "labels", None)
         if labels is None:
             raise Undecided("take() with indices that are no input of labels")
-        at = axis % x.ndim
+        at = position(axis, x.ndim)
         if x.form.axes[at] != labels.axes[-1]:
             raise Undecided(f"labels below {labels.axes[-1]} index an axis {x.form.axes[at]}")
         rows = "uvw"[: labels.rank - 1]

@@ -40,8 +40,13 @@ def statement(
         leading: Whether every number of leading axes was tried.
     """
     axes = list(dict.fromkeys(a for s in operation.shapes.values() for a in s))
-    named = [a for a in axes if a != DOTS and not a.isdigit() and not a.startswith(("#", "?"))]
-    parts = ["for all " + ", ".join(f"{a} ≥ 1" for a in named)] if named else ["at its fixed sizes"]
+    named = dict.fromkeys(
+        a.removeprefix("#") for a in axes if a != DOTS and not a.isdigit() and a[0] != "?"
+    )
+    least = {a: 2 if any(run.axis(a) in run.xp.from_two for run in runs) else 1 for a in named}
+    parts = ["for all " + ", ".join(f"{a} ≥ {n}" for a, n in least.items())]
+    if not named:
+        parts = ["at its fixed sizes"]
     if leading and any(DOTS in s for s in operation.shapes.values()):
         parts.append(f"for {', '.join(map(str, RANKS))} leading axes")
     parts += [f"for {a} of size {a[1:]} and of size 1" for a in axes if is_broadcast(a)]
