@@ -234,7 +234,7 @@ def test_forward_mode_is_compared_with_reverse_mode():
     wanted = {"of": lambda xp, x: xp.sin(x), "inputs": {"x": real("n", -3, 3)}}
     report = verify(Sine.apply, **wanted)
     assert report.ok, str(report)
-    assert "⟨v, Ju⟩ = ⟨Jᵀv, u⟩" in str(report)
+    assert any("⟨v, Ju⟩ = ⟨Jᵀv, u⟩" in note for note in report.notes)
     Sine.jvp = staticmethod(lambda ctx, t: -t * torch.cos(ctx.saved_tensors[0]))
     assert "contradict each other" in refuted(verify(Sine.apply, **wanted), "x")
 

@@ -274,6 +274,38 @@ def test_at_a_kink_of_torchs_own_forward_a_claim_lies_between_its_derivatives(
     assert (check.kinks > 0) == (at_zero == 0.5)
 
 
+@pytest.mark.parametrize(("at_zero", "verdict"), [(0.5, Verdict.AGREES), (1.5, Verdict.REFUTED)])
+def test_a_kink_of_a_function_of_one_number(at_zero: float, verdict: Verdict) -> None:
+    torch = pytest.importorskip("torch")
+    check = verify_vjp(
+        lambda v, x: v * ((x > 0) + at_zero * (x == 0)),
+        of={"torch": torch.relu},
+        inputs={"x": real("")},
+        data={"x": 0.0},
+        oracles=["torch"],
+        backend="numpy",
+    ).checks[0]
+    assert check.verdict is verdict, str(check)
+    assert (check.kinks > 0) == (at_zero == 0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(("factor", "verdict"), [(2, Verdict.AGREES), (3, Verdict.REFUTED)])
+def test_half_precision_of_a_function_of_one_number(
+    factor: int, verdict: Verdict, dtype: str
+) -> None:
+    pytest.importorskip("torch")
+    (check,) = verify_vjp(
+        lambda v, x: v * factor * x,
+        of=lambda xp, x: x * x,
+        inputs={"x": real("")},
+        oracles=["torch"],
+        backend="torch",
+        dtypes=dtype,
+    ).checks
+    assert check.verdict is verdict, str(check)
+
+
 def test_what_differences_cannot_resolve_is_no_kink() -> None:
     torch = pytest.importorskip("torch")
     far = {"x": np.array([1e8, 3e8])}

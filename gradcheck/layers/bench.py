@@ -22,13 +22,16 @@ from gradcheck import backends
 from gradcheck.algebra.shapes import concrete_shape
 from gradcheck.checking import search
 from gradcheck.checking.problem import Evaluated
+from gradcheck.checking.run import reason_of
 from gradcheck.errors import GradcheckError, UsageError
 from gradcheck.layers import precision
-from gradcheck.layers.calling import Caller
+from gradcheck.layers.calling import Caller, refuse_complex
 from gradcheck.layers.claimed import Claimed, by_columns, by_rows, names_of
 from gradcheck.layers.faults import Fault, structure
 from gradcheck.layers.primal import Primal
 from gradcheck.layers.raw import Contract
+from gradcheck.layers.ties import ties
+from gradcheck.layers.widening import Lost, widen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,6 +65,7 @@ class Point:
         bounds: By input and output, on the error of an entry of a right Jacobian.
         large: Whether it is too large to be compared entry by entry.
         exercised: What the raw checks tried.
+        measured: What else the bounds hold (`gradcheck.layers.widening`).
     """
 
     example: Example
@@ -73,6 +77,7 @@ class Point:
     bounds: dict[str, list[np.ndarray]] = field(default_factory=dict)
     large: bool = False
     exercised: Counter[str] = field(default_factory=Counter)
+    measured: set[str] = field(default_factory=set)
 
     def fault(self, name: str) -> Fault | None:
         """The first fault that concerns an input."""
@@ -100,6 +105,7 @@ class Bench:
         self.probed: set[Example] = set()
         self._points: dict[object, Point] = {}
         self.primal = Primal(self)
+        self.lost: dict[str, Lost] = {}
         self._others: dict[str, Bench] = {}
         self._shapes: dict[tuple[tuple[str, int], ...], float] = {}
 
@@ -149,14 +155,14 @@ class Bench:
             point.trouble = self._values(point)
             if point.trouble:
                 return point
-            if self.rule.forward is not None:
-                self._try_own_forward(point)
-                if point.faults or point.trouble:
-                    return point
             wide = max(example.inputs[n].size for n in self.rule.differentiable)
             rows = sum(o.size for o in point.outputs)
             point.large = wide * rows > DENSE or max(rows, wide) > DENSE_ROWS
             point.large |= example in self.probed
+            if self.rule.forward is not None:
+                self._try_own_forward(point)
+                if point.faults or point.trouble:
+                    return point
             if not rows or not sum(example.inputs[n].size for n in self.rule.differentiable):
                 return self._empty(point)
             if not point.large:
@@ -169,9 +175,17 @@ class Bench:
         except GradcheckError:
             raise
         except Exception as error:
-            if _is_numeric(error):
+            if _is_empty(point.example):
+                return f"the forward raises {type(error).__name__} at size 0"
+            # Frameworks refuse sizes by a RuntimeError.
+            framework_own = self.reference.forward is None and type(error) is RuntimeError
+            if framework_own or _is_numeric(error):
                 return f"the forward raises {type(error).__name__}: {error}"
+            if self.reference.forward is not None and "Tensor" in str(error):
+                raise GradcheckError(_not_xp(error)) from error
             raise
+        for output in point.outputs:
+            refuse_complex(output, "the forward")
         if not all(np.all(np.isfinite(o)) for o in point.outputs):
             return "the forward is not finite"
         return ""
@@ -199,7 +213,7 @@ class Bench:
         except GradcheckError:
             raise
         except Exception as error:
-            if all(a.size for a in point.example.inputs.values()):
+            if not _is_empty(point.example):
                 raise
             point.trouble = f"the layer raises {type(error).__name__} at size 0"
 
@@ -233,6 +247,9 @@ class Bench:
         try:
             self._claim(point)
         except Exception as error:
+            if _is_empty(point.example):
+                point.trouble = f"the rule raises {type(error).__name__} at size 0"
+                return
             if not _is_numeric(error) or not self._refused(point.example):
                 raise
             point.trouble = f"the forward raises {type(error).__name__} in {self.rule.framework}"
@@ -270,17 +287,26 @@ class Bench:
         for name, more in self.reading(example).items():
             point.bounds[name] = [b + more for b in point.bounds[name]]
         if not point.faults:
-            contract = Contract(
-                self.caller,
-                example,
-                shapes,
-                point.claimed,
-                point.bounds,
-                names_of(self.rule.outputs, len(shapes)),
-                self.seed,
-            )
-            point.faults += contract.run()
-            point.exercised = contract.exercised
+            self._look_raw(point)
+            while bounded := [f for f in point.faults if f.bounded]:
+                if not widen(self, point, slight=any(f.slight for f in bounded)):
+                    break
+                self._look_raw(point)
+            point.faults += ties(self, point) if not point.faults else []
+
+    def _look_raw(self, point: Point) -> None:
+        """The rule's own contract, within the bounds."""
+        contract = Contract(
+            self.caller,
+            point.example,
+            [o.shape for o in point.outputs],
+            point.claimed,
+            point.bounds,
+            names_of(self.rule.outputs, len(point.outputs)),
+            self.seed,
+        )
+        point.faults = contract.run()
+        point.exercised = contract.exercised
 
     def reading(self, example: Example) -> dict[str, np.ndarray]:
         """What the adapter's way of reading each gradient may be off, for a cotangent of size one."""
@@ -330,6 +356,19 @@ class Bench:
         question = self.reference.question(oracle, example, name, output, wanted)
         device = self.device if oracle.framework not in ("numpy", "autograd") else "cpu"
         return oracle.ask(question, device)
+
+
+def _not_xp(error: BaseException) -> str:
+    """What to write where a forward hands arrays of `xp` to a framework's own functions."""
+    return (
+        f"`of` raises {reason_of(error)}; it is called with the arrays of NumPy and other frameworks, whose "
+        'functions `xp` has: write xp.exp, say, or of={"torch": fn} for a function on tensors'
+    )
+
+
+def _is_empty(example: Example) -> bool:
+    """Whether an input has no entries, which frameworks may refuse."""
+    return not all(a.size for a in example.inputs.values())
 
 
 def _is_numeric(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradcheck.checking.search import Example, Search
-    from gradcheck.layers.bench import Bench
+    from gradcheck.layers.bench import Bench, Point
 
 # Who is asked at these shapes, the cheapest first: JAX compiles every operation anew for each of them.
 CHEAPEST = ("autograd", "torch", "tensorflow", "jax")
@@ -165,15 +165,30 @@ def _many(what: str, entries: int, allowed: _Allowed) -> str:
     return f"the {what} would have {entries:,} entries, more than {most}"
 
 
+def at(bench: Bench, example: Example) -> Point:
+    """A rule at an example; where it raises, the error says at which sizes."""
+    try:
+        return bench.at(example)
+    except GradcheckError:
+        raise
+    except Exception as error:
+        raise at_sizes(error, example) from error
+
+
 def at_sizes(error: Exception, example: Example) -> GradcheckError:
-    """An error of a rule or an oracle at a large shape, which small shapes did not show."""
+    """An error of a rule or an oracle, with the sizes at which it was raised."""
     own = {a: n for a, n in example.sizes.items() if not is_anonymous(a)}
+    text = str(error) if isinstance(error, GradcheckError) else reason_of(error)
+    if not own:
+        return GradcheckError(text)
     where = ", ".join(f"{axis} = {size}" for axis, size in own.items())
     large = max(own, key=lambda axis: own[axis])
-    text = str(error) if isinstance(error, GradcheckError) else reason_of(error)
-    return GradcheckError(
-        f'at {where}: {text}; if the rule is not meant for so many, say where="{large} < {own[large]}"'
+    meant, most = (
+        f"if the rule is not meant for {'so many' if own[large] > BEYOND else 'such sizes'}",
+        own[large],
     )
+    said = f'"{large} < {most}"' if most > BEYOND else f'"{large} > {most}", say'
+    return GradcheckError(f"at {where}: {text}; {meant}, say where={said}")
 
 
 def untried(found: Blocks, examples: Sequence[Example]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck import backends
+from gradcheck.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,8 +81,23 @@ class Caller:
     def host(self, raw: Any) -> Array:
         """Whatever came back, as float64 on the host."""
         owner = backends.of(raw)
-        return np.asarray(owner.to_numpy(raw), np.float64)
+        value = owner.to_numpy(raw)
+        refuse_complex(value, self.rule.name)
+        return np.asarray(value, np.float64)
 
     def dtype_of(self, raw: Any) -> str:
         """The dtype of what came back."""
         return backends.of(raw).dtype_of(raw)
+
+
+def refuse_complex(value: Any, what: str) -> None:
+    """Complex numbers are not supported.
+
+    Raises:
+        UsageError: For an array of complex numbers, saying what to write instead.
+    """
+    if np.iscomplexobj(value):
+        raise UsageError(
+            f"{what} gives complex numbers, whose derivatives are not verified here; give the real and the "
+            "imaginary part as two real outputs, and take complex inputs as two real ones"
+        )

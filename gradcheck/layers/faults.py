@@ -21,17 +21,29 @@ class Fault:
     """One thing that is wrong whatever the derivative is.
 
     Attributes:
-        kind: count, none, type, shape, dtype, raises, linearity, precision, repeat, mutation, layout,
-            aliasing, missing cotangent, adjoint, or forward.
+        kind: count, none, type, shape, dtype, raises, linearity, precision, repeat, stale, mutation, layout,
+            ties, aliasing, missing cotangent, adjoint, or forward.
         input: The input whose gradient is concerned; "" for all of them.
         text: What was expected, what came, and what to write instead.
         edit: What would mend it, where that is plain.
+        bounded: Whether it is a gap beyond a bound on rounding errors.
+        slight: Whether that gap is small beside what it is a gap of.
     """
 
     kind: str
     input: str
     text: str
     edit: str = ""
+    bounded: bool = False
+    slight: bool = False
+
+
+class FaultFound(Exception):
+    """An adapter found a fault on the way, in the midst of a raw check."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.text)
+        self.fault = fault
 
 
 def structure(

@@ -18,6 +18,7 @@ from gradcheck.layers.claimed import names_of
 from gradcheck.layers.faults import Fault, structure
 from gradcheck.layers.layouts import strided
 from gradcheck.layers.tiles import changed
+from gradcheck.reports.numbers import pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,10 +152,11 @@ def broken(entry: Entry) -> Fault | None:
 
 
 def _repeat(entry: Entry, again: float, first: float) -> Fault:
+    shown = pair(again, first, 6)
     return Fault(
         "repeat", entry.input,
-        f"the second call with the same arrays gives {entry.label} = {again:.6g} where the first gave "
-        f"{first:.6g}: the rule keeps a state of its own, or changes one that it shares",
+        f"the second call with the same arrays gives {entry.label} = {shown[0]} where the first gave "
+        f"{shown[1]}: the rule keeps a state of its own, or changes one that it shares",
     )  # fmt: skip
 
 
@@ -167,18 +169,20 @@ def _unsteady(entry: Entry) -> Fault:
 
 
 def _linear(entry: Entry, found: float, first: float) -> Fault:
+    shown = pair(found, SCALE * first, 6)
     return Fault(
         "linearity", entry.input,
         f"the rule is not linear in the {entry.given}: for −4 times a {entry.given} {entry.label} is "
-        f"{found:.6g}, and −4 times its {entry.what} is {SCALE * first:.6g}",
+        f"{shown[0]}, and −4 times its {entry.what} is {shown[1]}",
     )  # fmt: skip
 
 
 def _layout(entry: Entry, odd: float, plain: float) -> Fault:
+    shown = pair(odd, plain, 6)
     return Fault(
         "layout", entry.input,
-        f"{entry.memory} {entry.given} gives {entry.label} = {odd:.6g}, an equal contiguous one "
-        f"{plain:.6g}: the rule reads the memory of the {entry.given} without its strides",
+        f"{entry.memory} {entry.given} gives {entry.label} = {shown[0]}, an equal contiguous one "
+        f"{shown[1]}: the rule reads the memory of the {entry.given} without its strides",
     )  # fmt: skip
 
 
@@ -201,10 +205,10 @@ def written(
         if place is None:
             continue
         at = f" at [{','.join(map(str, place))}]" if place else ""
+        was, became = pair(float(old[place]), float(now[place]), 6)
         return Fault(
             "mutation", name if name in bench.rule.differentiable else "",
-            f"the rule writes into {name}{at}: {float(old[place]):.6g} became {float(now[place]):.6g}; "
-            "copy the array before changing it",
+            f"the rule writes into {name}{at}: {was} became {became}; copy the array before changing it",
             f"copy {name.removeprefix('the ')} first",
         )  # fmt: skip
     return None

@@ -86,7 +86,7 @@ def measured(bench: Bench, example: Example, name: str, output: int) -> Floats:
 
     Infinite where the narrower format overflows: such an example says nothing.
     """
-    oracle = _own_oracle(bench.reference)
+    oracle = own_oracle(bench.reference)
     if oracle is None:
         shape = (
             *bench.reference.values(example, "float64")[output].shape,
@@ -102,7 +102,8 @@ def measured(bench: Bench, example: Example, name: str, output: int) -> Floats:
     return np.asarray(ratio * _largest_gap(near, wide) + 4 * format_of(dtype).unit * np.abs(wide))
 
 
-def _own_oracle(reference: Reference) -> Oracle | None:
+def own_oracle(reference: Reference) -> Oracle | None:
+    """Who differentiates the forward where nothing can be carried through it."""
     if reference.forward is not None:
         found = [n for n in backends.installed() if n in ("autograd", "torch", "jax")]
     else:

@@ -11,8 +11,9 @@ from gradcheck.layers import precision
 from gradcheck.layers.claimed import names_of
 from gradcheck.layers.faults import Fault
 from gradcheck.layers.large import label
+from gradcheck.layers.widening import Lost
 from gradcheck.oracles.rounding import measured_rounding
-from gradcheck.running import format_of
+from gradcheck.reports.numbers import pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
 
 
 class Primal:
-    """What a layer computes, compared before its gradient is.
-
-    Attributes:
-        loses: Where its formula loses digits that the reference keeps, in words; empty if nowhere.
-    """
+    """What a layer computes, compared before its gradient is."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.loses = ""
-        self._most = 0.0
+        self._lost = Lost("the layer's own forward rounds where `of` does not", "the same function")
+
+    @property
+    def loses(self) -> str:
+        """Where the layer's formula loses digits that the reference keeps, in words; empty if nowhere."""
+        return self._lost.text
 
     def faults(self, example: Example, outputs: Sequence[Floats]) -> list[Fault]:
         """What the layer's own forward computes that the reference does not, given its outputs."""
@@ -57,39 +58,34 @@ class Primal:
             gap = np.where(theirs == exact, 0.0, np.abs(theirs - exact))
         off = ~(gap <= 2 * error)
         if off.any() and np.isfinite(theirs).all():
-            beyond = ~(gap <= 2 * error + self._own_rounding(example, output))
-            if not beyond.any():
-                self._note(name, theirs, exact)
+            beyond = ~(gap <= 2 * error + self._rounding(example, output))
+            if not beyond.any() and self.bench.reference.forward is not None:
+                self._lost.add(name, theirs, exact, dtype)
             off = beyond
         if not off.any():
             return ""
         place = tuple(int(i) for i in np.argwhere(off)[0])
+        shown, right = pair(float(theirs[place]), float(exact[place]), 6)
         return (
-            f"the layer computes another function than `of`: {label(name, place)} is {theirs[place]:.6g}, "
-            f"and {exact[place]:.6g} according to `of`"
+            f"the layer computes another function than `of`: {label(name, place)} is {shown}, and {right} "
+            "according to `of`"
         )
 
-    def _own_rounding(self, example: Example, output: int) -> Any:
-        """How far rounding alone takes an output of the layer."""
-        names = list(self.bench.rule.inputs)
+    def _rounding(self, example: Example, output: int) -> Any:
+        """How far rounding alone takes an output of the layer, and of a forward that is a framework's own."""
+        names, reference = list(self.bench.rule.inputs), self.bench.reference
+
+        def there(arrays: Sequence[Any]) -> Example:
+            return replace(example, inputs=dict(zip(names, arrays, strict=True)))
 
         def values(arrays: Sequence[Any], dtype: str) -> list[Floats]:
-            there = replace(example, inputs=dict(zip(names, arrays, strict=True)))
             with self.bench.in_dtype(dtype) as bench:
-                return bench.caller.forward(bench.caller.arrays(there), there.params)
+                return bench.caller.forward(bench.caller.arrays(there(arrays)), example.params)
 
-        found = measured_rounding(values, [example.inputs[n] for n in names], self.bench.dtype)
-        return 0.0 if found is None else found[output]
+        def theirs(arrays: Sequence[Any], dtype: str) -> list[Floats]:
+            return reference.values(there(arrays), dtype)
 
-    def _note(self, name: str, theirs: Floats, exact: Floats) -> None:
-        fmt = format_of(self.bench.dtype)
-        with np.errstate(all="ignore"):
-            lost = np.abs(theirs - exact) / np.maximum(2 * fmt.unit * np.abs(exact), fmt.flush)
-        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(lost)), lost.shape))
-        if lost[place] > self._most:
-            self._most = float(lost[place])
-            self.loses = (
-                f"the layer's own forward rounds where `of` does not: in {self.bench.dtype} "
-                f"{label(name, place)} is up to {self._most:.2g} ulp off ({theirs[place]:.6g} for "
-                f"{exact[place]:.6g}); it is the same function otherwise"
-            )
+        asked = [values, theirs] if reference.forward is None else [values]
+        arrays = [example.inputs[n] for n in names]
+        found = [measured_rounding(v, arrays, self.bench.dtype) for v in asked]
+        return sum(f[output] for f in found if f is not None)

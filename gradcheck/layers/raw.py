@@ -7,7 +7,6 @@ passes here is not known to be right; what fails here is wrong whatever the deri
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcheck.layers.faults import Fault
+from gradcheck.layers.faults import Fault, FaultFound
+from gradcheck.layers.interplay import adjoint, aliased, interleaved
+from gradcheck.layers.large import label
 from gradcheck.layers.layouts import broadcast, layouts
+from gradcheck.layers.widening import slight
+from gradcheck.reports.numbers import pair
 from gradcheck.running import shorter_format
 
 if TYPE_CHECKING:
@@ -64,7 +67,10 @@ class Contract:
         """All checks that apply, until one fails."""
         checks = _CHECKS_VJP if self.caller.rule.vjp is not None else _CHECKS_JVP
         for check in checks:
-            self.faults += list(check(self))
+            try:
+                self.faults += list(check(self))
+            except FaultFound as found:
+                self.faults.append(found.fault)
             if self.faults:
                 break
         return self.faults
@@ -101,7 +107,12 @@ class Contract:
     ) -> dict[str, Floats]:
         """The gradients by input, on the host."""
         arrays = self.caller.arrays(self.example) if arrays is None else arrays
-        raw = self.caller.pull(vectors, arrays, self.example.params)
+        return self.hosted(self.caller.pull(vectors, arrays, self.example.params))
+
+    def hosted(self, raw: Any) -> dict[str, Floats]:
+        """What a vjp returned, by input; what its adapter found wrong on the way ends the checks."""
+        if isinstance(raw, Fault):
+            raise FaultFound(raw)
         return {n: self.caller.host(r) for n, r in zip(self.inputs, raw, strict=True)}
 
     def framework(self, vectors: Sequence[Floats]) -> list[Any]:
@@ -114,7 +125,7 @@ class Contract:
         first: dict[str, Floats],
         second: dict[str, Floats],
         bounds: dict[str, Floats],
-        text: Callable[[str, float, float], str],
+        text: Callable[[str, str, str], str],
     ) -> Iterator[Fault]:
         """A fault for each input whose two gradients differ beyond the bound."""
         for name in self.inputs:
@@ -129,12 +140,10 @@ class Contract:
                 bound = np.where(finite, bound, np.inf)
             place = _apart(first[name], second[name], bound)
             if place is not None:
-                at = f"{name}[{','.join(map(str, place))}]" if place else name
-                yield Fault(
-                    kind,
-                    name,
-                    text(at, float(first[name][place]), float(second[name][place])),
-                )
+                got, wanted = float(first[name][place]), float(second[name][place])
+                slightly = slight(np.asarray(abs(got - wanted)), second[name])
+                said = text(label(name, place), *pair(got, wanted, 6))
+                yield Fault(kind, name, said, bounded=True, slight=slightly)
 
     def admissible(self, vectors: Sequence[Floats]) -> tuple[dict[str, Floats], dict[str, Floats]]:
         """The expected gradients by input, and their bounds."""
@@ -173,7 +182,7 @@ def _zero(contract: Contract) -> Iterator[Fault]:
     yield from contract.differ(
         "linearity", found, nothing, nothing,
         lambda at, got, _: (
-            f"a cotangent of zeros gives {at} the gradient {got:.6g} instead of 0: the rule ignores "
+            f"a cotangent of zeros gives {at} the gradient {got} instead of 0: the rule ignores "
             "the cotangent, or adds to it; a vjp is linear in it"
         ),
     )  # fmt: skip
@@ -187,8 +196,8 @@ def _linear(contract: Contract) -> Iterator[Fault]:
     sums = contract.differ(
         "linearity", found, {**found, **expected}, bounds,
         lambda at, got, wanted: (
-            f"the rule is not linear in the cotangent: for a signed random one {at} is {got:.6g}, but "
-            f"its rows, asked one by one, add up to {wanted:.6g}"
+            f"the rule is not linear in the cotangent: for a signed random one {at} is {got}, but "
+            f"its rows, asked one by one, add up to {wanted}"
         ),
     )  # fmt: skip
     scaled = contract.pull(contract.framework([-4.0 * v for v in vectors]))
@@ -196,8 +205,8 @@ def _linear(contract: Contract) -> Iterator[Fault]:
         "linearity", scaled, {n: -4.0 * v for n, v in found.items()},
         {n: 4.0 * b for n, b in bounds.items()},
         lambda at, got, wanted: (
-            f"the rule is not linear in the cotangent: for −4 times a cotangent {at} is {got:.6g}, and "
-            f"−4 times its gradient is {wanted:.6g}"
+            f"the rule is not linear in the cotangent: for −4 times a cotangent {at} is {got}, and "
+            f"−4 times its gradient is {wanted}"
         ),
     )  # fmt: skip
     uneven = list(multiples)
@@ -236,8 +245,8 @@ def _repeat(contract: Contract) -> Iterator[Fault]:
     yield from contract.differ(
         "repeat", second, first, bounds,
         lambda at, got, once: (
-            f"the second call with the same arrays gives {at} = {got:.6g} where the first gave "
-            f"{once:.6g}: the rule keeps a state of its own, or changes one that it shares"
+            f"the second call with the same arrays gives {at} = {got} where the first gave "
+            f"{once}: the rule keeps a state of its own, or changes one that it shares"
         ),
     )  # fmt: skip
 
@@ -303,6 +312,8 @@ def _against(
 ) -> Iterator[Fault]:
     try:
         found = contract.pull(given)
+    except FaultFound:
+        raise
     except (Exception, SystemExit) as error:  # noqa: BLE001  a rule may raise anything
         first = str(error).strip().splitlines()[:1]
         yield Fault(
@@ -317,7 +328,7 @@ def _against(
     yield from contract.differ(
         "layout", found, plain, bounds,
         lambda at, got, wanted: (
-            f"{what} gives {at} = {got:.6g}, an equal contiguous one {wanted:.6g}: the rule reads the "
+            f"{what} gives {at} = {got}, an equal contiguous one {wanted}: the rule reads the "
             "memory of the cotangent without its strides"
         ),
     )  # fmt: skip
@@ -341,73 +352,8 @@ def _one_missing(contract: Contract) -> Iterator[Fault]:
             yield Fault("missing cotangent", fault.input, text)
 
 
-def _aliased(contract: Contract) -> Iterator[Fault]:
-    """The same array in two slots gives what two equal arrays give."""
-    example = contract.example
-    for first, second in _pairs(contract):
-        contract.exercised["one array in two slots"] += 1
-        arrays = contract.caller.arrays(example)
-        arrays[second] = contract.caller.array(example.inputs[first])
-        vectors = contract.framework(contract.cotangents())
-        plain = contract.pull(vectors, dict(arrays))
-        one = contract.caller.arrays(example)
-        one[second] = one[first]
-        found = contract.pull(vectors, one)
-        # The same operations on equal numbers: they may only be added up in another order.
-        terms = 2 + sum(math.prod(s) for s in contract.shapes)
-        unit = terms * _unit(contract.caller.dtype)
-        slack = {n: np.asarray(unit * np.max(np.abs(v), initial=0.0)) for n, v in plain.items()}
-        yield from contract.differ(
-            "aliasing", found, plain, slack,
-            lambda at, got, wanted, a=first, b=second: (  # type: ignore[misc]
-                f"with one array as both {a} and {b}, {at} is {got:.6g}; with two equal arrays {wanted:.6g}"
-            ),
-        )  # fmt: skip
-        return
-
-
-def _pairs(contract: Contract) -> Iterator[tuple[str, str]]:
-    domains, inputs = contract.caller.rule.inputs, contract.example.inputs
-    names = list(domains)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            same = inputs[first].shape == inputs[second].shape
-            a, b = domains[first], domains[second]
-            alike = (a.kind, a.lo, a.hi, a.source) == (b.kind, b.lo, b.hi, b.source)
-            if same and alike and inputs[first].size:
-                yield first, second
-
-
-def _adjoint(contract: Contract) -> Iterator[Fault]:
-    """⟨v, Ju⟩ = ⟨Jᵀv, u⟩ where the rule has both."""
-    caller = contract.caller
-    if caller.rule.jvp is None or caller.rule.vjp is None:
-        return
-    contract.exercised["⟨v, Ju⟩ = ⟨Jᵀv, u⟩"] += 1
-    vectors = contract.cotangents()
-    for name in contract.claimed.jacobians:
-        shapes = [contract.example.inputs[n].shape for n in contract.inputs]
-        tangents = [np.zeros(s) for s in shapes]
-        here = contract.inputs.index(name)
-        tangents[here] = contract.rng.choice([-1.0, 1.0], shapes[here])
-        raw = caller.push(
-            contract.framework(tangents), caller.arrays(contract.example), contract.example.params
-        )
-        moved = [caller.host(r) for r in raw]
-        expected, bound = contract.expected(vectors, name)
-        left = sum(float(np.sum(v * t)) for v, t in zip(vectors, moved, strict=True))
-        right = float(np.sum(expected * tangents[here]))
-        slack = float(np.sum(bound)) * 2
-        if not abs(left - right) <= slack and np.isfinite(slack):
-            yield Fault(
-                "adjoint", name,
-                f"the jvp and the vjp are no transposes of each other: ⟨v, J u⟩ = {left:.6g} and "
-                f"⟨Jᵀ v, u⟩ = {right:.6g} for {name}",
-            )  # fmt: skip
-
-
 _CHECKS_VJP: tuple[Callable[[Contract], Iterator[Fault]], ...] = (
-    _zero, _linear, _repeat, _layouts, _one_missing, _aliased, _adjoint,
+    _zero, _linear, _repeat, interleaved, _layouts, _one_missing, aliased, adjoint,
 )  # fmt: skip
 
 
@@ -419,13 +365,13 @@ def _push(contract: Contract, vectors: Sequence[Floats], arrays: dict[str, Any])
     return [contract.caller.host(r) for r in raw]
 
 
-_ZERO_TANGENT = "a tangent of zeros gives {at} = {got:.6g} instead of 0; a jvp is linear in it"
+_ZERO_TANGENT = "a tangent of zeros gives {at} = {got} instead of 0; a jvp is linear in it"
 _NOT_ADDITIVE = (
-    "the rule is not linear in the tangent: {at} is {got:.6g}, but its columns, asked one by one, add up "
-    "to {other:.6g}"
+    "the rule is not linear in the tangent: {at} is {got}, but its columns, asked one by one, add up "
+    "to {other}"
 )
 _SECOND_CALL = (
-    "the second call with the same arrays gives {at} = {got:.6g} where the first gave {other:.6g}: the "
+    "the second call with the same arrays gives {at} = {got} where the first gave {other}: the "
     "rule keeps a state of its own, or changes one that it shares"
 )
 
@@ -452,9 +398,11 @@ def _jvp_linear(contract: Contract) -> Iterator[Fault]:
         ):
             place = _apart(got, np.broadcast_to(other, got.shape), slack)
             if place is not None:
-                at = f"{name}[{','.join(map(str, place))}]"
                 came = float(np.broadcast_to(other, got.shape)[place])
-                yield Fault(kind, "", text.format(at=at, got=float(got[place]), other=came))
+                shown = pair(float(got[place]), came, 6)
+                said = text.format(at=label(name, place), got=shown[0], other=shown[1])
+                slightly = slight(np.asarray(abs(float(got[place]) - came)), got)
+                yield Fault(kind, "", said, bounded=True, slight=slightly)
                 return
 
 

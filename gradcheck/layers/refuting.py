@@ -66,10 +66,10 @@ class Refuter:
             return found is not None and found.kind == fault.kind
 
         example = self._smaller(name, fault.kind, fails, point.example)
-        shown = self.bench.evaluate(example).fault(name) or fault
+        there = point if example is point.example else self.bench.evaluate(example)
+        shown = there.fault(name) or fault
         check.verdict = Verdict.REFUTED
-        small = not point.large or example is not point.example
-        check.counterexample = self._counterexample(check, name, example, whole=small)
+        check.counterexample = self._counterexample(check, name, example, whole=not there.large)
         check.counterexample.fault = shown.text
         check.diagnosis = {"kind": shown.kind, "message": headline(shown)}
         if fault.kind == "shape" and fault.edit.startswith("sum"):
@@ -222,6 +222,9 @@ _HEADLINES = {
     "linearity": "not linear in the cotangent",
     "precision": "less precise than its arrays",
     "repeat": "not the same on a second call",
+    "raises": "the backward pass raises",
+    "ties": "wrong at a tie",
+    "stale": "wrong where the layer is called again before backward",
     "mutation": "an argument is written into",
     "layout": "wrong for a cotangent that is not contiguous",
     "aliasing": "wrong where one array stands in two slots",

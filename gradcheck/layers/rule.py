@@ -75,6 +75,8 @@ class Rule:
         imports: For the snippet: lines that make the names in `call` known.
         program: `program(xp, cotangents, arrays, params)` to what the vjp returns, on the arrays of any
             `xp`: the rule as it can run on exact numbers. None where it is tied to a framework.
+        interleaved: `interleaved(cotangents, arrays, params, between)`, like `vjp`, with a forward pass on
+            other inputs, `between`, before the backward pass; None where a forward and its backward are one.
         prepare: `prepare(dtype, device)`, called before a check in that dtype and place: moves a
             module there.
     """
@@ -102,6 +104,7 @@ class Rule:
     imports: tuple[str, ...] = ()
     program: Callable[[Any, Outputs, Arrays, dict[str, Any]], Outputs] | None = None
     prepare: Callable[[str, str], None] | None = None
+    interleaved: Callable[[Outputs, Arrays, dict[str, Any], Arrays], Outputs] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

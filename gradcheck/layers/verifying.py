@@ -23,7 +23,7 @@ from gradcheck.checking.run import Tally, reason_of
 from gradcheck.errors import GradcheckError, MissingBackend, UsageError
 from gradcheck.layers import precision
 from gradcheck.layers.bench import BUDGET, Bench
-from gradcheck.layers.blocks import CHEAPEST, Blocks, at_sizes, blocks, untried
+from gradcheck.layers.blocks import CHEAPEST, Blocks, at, at_sizes, blocks, untried
 from gradcheck.layers.exactly import exactly, point_of
 from gradcheck.layers.exercised import exercised, long_reduction, never, topped_up
 from gradcheck.layers.given import given
@@ -173,8 +173,9 @@ class _Session:
             # The first that is asked about large shapes should be one that has them cheaply.
             for check, oracle in sorted(planned, key=_expense):
                 self._run(check, name, oracle, refuter)
-        if not skip and self.bench.primal.loses:
-            report.notes.append(f"{self.rule.name}: {self.bench.primal.loses}")
+        if not skip:
+            lost = [self.bench.primal.loses, *(found.text for found in self.bench.lost.values())]
+            report.notes += [f"{self.rule.name}: {text}" for text in lost if text]
         if self.blocks is not None:
             lines = [f"{self.rule.name}: {line}" for line in untried(self.blocks, self.examples)]
             report.notes += [line for line in lines if line not in report.notes]
@@ -299,12 +300,10 @@ class _Session:
     def _check(self, check: Check, name: str, oracle: Oracle, refuter: Refuter) -> None:
         tally, points = Tally(), []
         for number, example in enumerate(self.examples[: self._how_many(oracle)]):
-            point = self.bench.at(example)
+            point = at(self.bench, example)
             points.append(point)
-            fault = point.fault(name)
-            if fault is not None:
+            if self._faulty(check, name, point, oracle, refuter):
                 check.examples = number + 1
-                refuter.fault(check, name, point, fault, oracle)
                 return
             if point.trouble:
                 tally.skipped[point.trouble] += 1
@@ -322,6 +321,15 @@ class _Session:
             check.accuracy = self.accuracy[name].as_dict()
         conclude(tally, check, self.reference.uncarried)
 
+    def _faulty(
+        self, check: Check, name: str, point: Point, oracle: Oracle, refuter: Refuter
+    ) -> bool:
+        """Whether something is wrong with the rule here whatever its derivative is; that ends the check."""
+        fault = point.fault(name)
+        if fault is not None:
+            refuter.fault(check, name, point, fault, oracle)
+        return fault is not None
+
     def _beyond_blocks(
         self, check: Check, name: str, oracle: Oracle, tally: Tally, points: list[Point],
         refuter: Refuter,
@@ -337,10 +345,13 @@ class _Session:
             self.blocks = blocks(self.strategy, self.bench, oracle.framework, profile, seed)
         if name in self.blocks.sound:
             return False
+        before = len(points)
         for example in self.blocks.examples:
             agreed = tally.agreed
             try:
                 point = self.bench.at(example)
+                if self._faulty(check, name, point, oracle, refuter):
+                    return True
                 if point.trouble:
                     tally.skipped[point.trouble] += 1
                 elif self._probe(check, name, point, oracle, tally, refuter):
@@ -348,16 +359,15 @@ class _Session:
             except Exception as error:
                 raise at_sizes(error, example) from error
             points += [point] if tally.agreed > agreed else []
-        self.blocks.sound.add(name)
+        if len(points) - before == len(self.blocks.examples):
+            self.blocks.sound.add(name)
         return False
 
     def _exact(self, check: Check, name: str, refuter: Refuter) -> None:
         """On exact numbers: an identity, or a suspicion that only a comparison in floats confirms."""
         other = next(iter(self.reference.oracles(_CONFIRMING)))
         for point in map(self.bench.at, self.examples):
-            fault = point.fault(name)
-            if fault is not None:
-                refuter.fault(check, name, point, fault, other)
+            if self._faulty(check, name, point, other, refuter):
                 return
         finding, drawn = self._finding(name)
         check.verdict, check.reason = Verdict.UNDECIDED, finding.reason

@@ -71,7 +71,8 @@ def _check_layer(layer: Any, reference: Reference) -> None:
             "TensorFlow: set KERAS_BACKEND=tensorflow before Keras is imported"
         )
     if not layer.built:
-        raise UsageError(f"{name} has no weights yet: build it first, {name}.build((None, 4))")
+        lacks = "is not built yet" if layer.weights else "has no weights yet"
+        raise UsageError(f"{name} {lacks}: build it first, layer.build((None, 4))")
     if reference.params:
         one = next(iter(reference.params))
         raise UsageError(

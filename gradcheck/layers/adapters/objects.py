@@ -132,6 +132,7 @@ def rule_of_object(
 
     def vjp(cotangents: tuple[Any, ...], arrays: Arrays, params: dict[str, Any]) -> Any:
         fresh, arguments = held.fresh(arrays)
+        _zero_gradients(fresh, held.thing, grads or {})
         run(fresh, *arguments, **params)
         returned = _tuple(back(fresh, *cotangents))
         return _gathered(held, fresh, returned, names, grads or {})
@@ -160,6 +161,15 @@ def _check_gradients(held: _Object, names: tuple[str, ...], grads: Mapping[str, 
                 f"{name!r} is an attribute of {held.name}, but nothing says where backward leaves its "
                 f'gradient; write grads={{"{name}": "d{name}"}}'
             )
+
+
+def _zero_gradients(fresh: Any, thing: Any, grads: Mapping[str, str]) -> None:
+    """Zeros at the size of this example where the object keeps an array to which backward adds."""
+    for name, left in grads.items():
+        kept: Any = getattr(thing, left, None)
+        held: Any = getattr(thing, name, None)
+        if kept is not None and held is not None and np.shape(kept) == np.shape(held):
+            setattr(fresh, left, 0 * getattr(fresh, name))
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

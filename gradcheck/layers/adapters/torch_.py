@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, Any]
 
+# So many copies of a module are kept.
+_COPIES = 2
+
 
 def is_function(layer: Any) -> bool:
     """Whether it is the `apply` of a `torch.autograd.Function`."""
@@ -198,25 +201,33 @@ class _Layer:
         name: How reports call it.
         module: The module that is moved to the dtype and device of a check, if it is one.
         moved: That module where it was moved.
+        copies: The latest copies, by dtype and device: a measurement goes to and fro between two dtypes.
     """
 
     call: Callable[..., Any]
     name: str
     module: Any = None
     moved: list[Any] = field(default_factory=list)
+    copies: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def prepare(self, dtype: str, device: str) -> None:
         """A copy of the module in a dtype on a device; the user's stays as it is."""
+        if self.module is None:
+            return
+        known = self.copies.pop((dtype, device), None)
+        self.copies[dtype, device] = self._copy(dtype, device) if known is None else known
+        while len(self.copies) > _COPIES:
+            self.copies.pop(next(iter(self.copies)))
+        self.moved = [self.copies[dtype, device]]
+
+    def _copy(self, dtype: str, device: str) -> Any:
         import torch
 
-        if self.module is not None:
-            with torch.inference_mode(False):
-                moved = copy.deepcopy(self.module).to(device=device, dtype=getattr(torch, dtype))
-            for parameter in moved.parameters():
-                parameter.requires_grad_(
-                    False
-                )  # those that are inputs come as tensors of their own
-            self.moved = [moved]
+        with torch.inference_mode(False):
+            copied = copy.deepcopy(self.module).to(device=device, dtype=getattr(torch, dtype))
+        for parameter in copied.parameters():  # those that are inputs come as tensors of their own
+            parameter.requires_grad_(False)
+        return copied
 
     def outputs(self, tensors: Arrays, params: dict[str, Any]) -> tuple[Any, ...]:
         """What the layer gives, as a tuple of tensors.
@@ -254,6 +265,16 @@ def _rule(layer: _Layer, reference: Reference, *, forward_mode: bool) -> Rule:
         with _recording():
             return tuple(o.detach() for o in layer.outputs(_leaves(arrays, names), params))
 
+    def interleaved(
+        cotangents: tuple[Any, ...], arrays: Arrays, params: dict[str, Any], between: Arrays
+    ) -> Any:
+        with _recording():
+            leaves = _leaves(arrays, names)
+            outputs = layer.outputs(leaves, params)
+            layer.outputs(_leaves(between, names), params)
+            wanted = [leaves[n] for n in names]
+            return _handed_on(pull(outputs, cotangents, wanted), wanted)
+
     def vjp(cotangents: tuple[Any, ...], arrays: Arrays, params: dict[str, Any]) -> Any:
         with _recording():
             leaves = _leaves(arrays, names)
@@ -271,7 +292,11 @@ def _rule(layer: _Layer, reference: Reference, *, forward_mode: bool) -> Rule:
         for name, other in zip(names, together, strict=True):
             restore()
             leaves = _leaves(arrays, [name])
-            pulled = pull(layer.outputs(leaves, params), cotangents, [leaves[name]])
+            outputs = layer.outputs(leaves, params)
+            try:
+                pulled = pull(outputs, cotangents, [leaves[name]])
+            except Exception as error:  # noqa: BLE001  a backward may raise anything
+                return _raises_alone(layer.name, name, error)
             if pulled.fault is not None:
                 return pulled.fault
             gradient = pulled.gradients[0]
@@ -298,6 +323,7 @@ def _rule(layer: _Layer, reference: Reference, *, forward_mode: bool) -> Rule:
         restore=restore,
         accepts_missing=True,
         prepare=layer.prepare,
+        interleaved=interleaved,
     )
 
 
@@ -314,6 +340,14 @@ def _only_with_others(layer: str, name: str) -> Fault:
         "places are those of forward's arguments"
     )
     return Fault("none", name, text, "ask ctx.needs_input_grad at the place of the same argument")
+
+
+def _raises_alone(layer: str, name: str, error: Exception) -> Fault:
+    text = (
+        f"where {name} alone requires a gradient, as where {name} is trained on data that is not, the "
+        f"backward of {layer} raises {type(error).__name__}: {error}; what is not asked for is None there"
+    )
+    return Fault("raises", name, text)
 
 
 @contextlib.contextmanager
