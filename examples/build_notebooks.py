@@ -25,6 +25,7 @@ import os
 import re
 import sys
 from difflib import unified_diff
+from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -256,6 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := [n for n in options.names if n not in NAMES]:
         parser.error(f"no example {unknown[0]!r}; there are {', '.join(NAMES)}")
+    if find_spec("nbformat") is None or find_spec("nbclient") is None:
+        parser.error('notebooks need nbformat and nbclient: pip install -e ".[all,notebooks]"')
     FOLDER.mkdir(exist_ok=True)
     names = options.names or NAMES
     if options.check:

@@ -321,10 +321,16 @@ def draw(found: Comparison, file: Any) -> None:
 # %% [script]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify, hold the Kronecker forms against the spec, compare; exit 0 only if all is as it should be."""
+    from importlib.util import find_spec
+
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"default: {EPOCHS}")
     parser.add_argument("--plot", metavar="FILE", help="draw the curves into a PNG file")
     options = parser.parse_args(arguments)
+    if find_spec("keras") is None:
+        parser.error('this example needs Keras: pip install "gradcheck[tensorflow]"')
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error('--plot needs matplotlib: pip install "gradcheck[plot]"')
     report = verified()
     print(summary(report), end="\n\n")
     data, rng = make_data(), np.random.default_rng(SEED)

@@ -385,11 +385,15 @@ def usable(device: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify, train three times, compare; exit 0 only if all agree."""
+    from importlib.util import find_spec
+
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: cpu)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"default: {EPOCHS}")
     parser.add_argument("--plot", metavar="FILE", help="draw the curves into a PNG file")
     options = parser.parse_args(arguments)
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error('--plot needs matplotlib: pip install "gradcheck[plot]"')
     device = usable(options.device)
     report = verified()
     print(summary(report), end="\n\n")

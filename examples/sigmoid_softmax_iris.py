@@ -365,11 +365,15 @@ def draw(runs: dict[str, Run], file: Any) -> None:
 # %% [script]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify both rules, train with both; exit 0 only if the verdicts are as they should be."""
+    from importlib.util import find_spec
+
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"default: {EPOCHS}")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"default: {BATCH}")
     parser.add_argument("--plot", metavar="FILE", help="draw the curves into a PNG file")
     options = parser.parse_args(arguments)
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error('--plot needs matplotlib: pip install "gradcheck[plot]"')
     reports = verified()
     print(summary(reports), end="\n\n")
     print(reports["the notebook's rule"], end="\n\n")

@@ -22,6 +22,11 @@ def brief(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: "1 input", "2 inputs"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def table(value: Any, what: str, example: str, *, pairs: bool = False) -> dict[Any, Any]:
     """A mapping by name, as a dict; None is an empty one.
 
@@ -74,6 +79,18 @@ def whole(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise UsageError(f"{what} is {brief(value)}; write a whole number, such as {what}=1")
     return int(value)
+
+
+def natural(value: Any, what: str) -> int:
+    """A whole number that is not negative.
+
+    Raises:
+        UsageError: Where it is something else.
+    """
+    found = whole(value, what)
+    if found < 0:
+        raise UsageError(f"{what} is {found}; write 0 or more")
+    return found
 
 
 def text(value: Any, what: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradcheck.algebra.compose import identity
 from gradcheck.algebra.notation import delta, einsum, ones
 from gradcheck.algebra.terms import Expression, as_fraction
+from gradcheck.arguments import counted
 from gradcheck.chain import Call, Chain, Fixed
 from gradcheck.domains import real
 from gradcheck.errors import SpecError
@@ -35,7 +36,7 @@ def apply(
     """
     if len(args) > len(operation.inputs):
         raise SpecError(
-            f"{operation.name} takes {len(operation.inputs)} inputs and got {len(args)}",
+            f"{operation.name} takes {counted(len(operation.inputs), 'input')} and got {len(args)}",
             hint=f"its inputs are {', '.join(operation.inputs)}",
         )
     given = dict(zip(operation.inputs, args, strict=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import inspect
 import linecache
 import os
 import sys
@@ -20,7 +21,7 @@ from gradcheck.errors import GradcheckError, Location, SpecError, UsageError
 from gradcheck.operation import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import ModuleType
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -155,7 +156,7 @@ def _resolve_one(text: str, broken: dict[str, GradcheckError] | None) -> list[Ta
     if "::" in text:
         return [_of_address(text)]
     path = Path(text)
-    if path.is_dir():
+    if _is(path.is_dir):
         if not (targets := _of_folder(path, broken)) and not broken:
             raise UsageError(f"the folder {text} holds no specs")
         return targets
@@ -167,10 +168,21 @@ def _resolve_one(text: str, broken: dict[str, GradcheckError] | None) -> list[Ta
                 f"{text} holds no spec: assign one to a name, such as softmax = Spec(...)"
             )
         return targets
-    if not text.isidentifier():
-        return [Target(_tidy(text), parse_chain(text), text, None)]
-    operation = load(text)
-    return [_target(operation)]
+    if text.isidentifier():
+        return [_target(load(text))]
+    if _is(path.is_file):
+        raise UsageError(f"{text} is no spec file; the name of one ends in .py")
+    if text.startswith(("/", "./", "../", "~")):
+        raise UsageError(f"there is no file or folder {text}")
+    return [Target(_tidy(text), parse_chain(text), text, None)]
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """What a path is asked; a text that is too long for one, as a chain may be, is no path."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _tidy(text: str) -> str:
@@ -359,16 +371,26 @@ def _line_of(path: Path, error: BaseException) -> int:
 def _load_error(path: Path, error: BaseException) -> SpecError:
     """What went wrong in a spec file, at the line of that file where it did."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    hint = ""
-    if isinstance(error, NameError):
-        hint = "import it, for example: from gradcheck import Spec, delta, einsum, ones, real, size"
-    if isinstance(error, SystemExit):
-        hint = 'put what ends the program under: if __name__ == "__main__":'
     return SpecError(
         f"the file cannot be loaded: {type(error).__name__}: {text}".removesuffix(": "),
-        hint=hint,
+        hint=_load_hint(error, text),
         location=Location(str(path), _line_of(path, error)),
     )
+
+
+def _load_hint(error: BaseException, text: str) -> str:
+    """What to write instead, where it is known."""
+    if isinstance(error, NameError):
+        return "import it, for example: from gradcheck import Spec, delta, einsum, ones, real, size"
+    if isinstance(error, SystemExit):
+        return 'put what ends the program under: if __name__ == "__main__":'
+    if isinstance(error, TypeError) and text.startswith(
+        "Spec.__init__() got an unexpected keyword"
+    ):
+        from gradcheck.spec import Spec
+
+        return f"Spec takes {', '.join(inspect.signature(Spec).parameters)}"
+    return ""
 
 
 def parse_chain(text: str) -> Operation:
@@ -383,8 +405,9 @@ def parse_chain(text: str) -> Operation:
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
+        where = f" at column {error.offset}" if error.offset else ", it ends too early"
         raise UsageError(
-            f"{text!r} is neither a file, a folder, a spec nor a chain: {error.msg} at column {error.offset}"
+            f"{text!r} is neither a file, a folder, a spec nor a chain: {error.msg}{where}"
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:  # a lone surrogate, a deep nesting
         raise UsageError(

@@ -18,7 +18,7 @@ from gradcheck.algebra.conditions import parse_condition
 from gradcheck.algebra.shapes import DOTS, Shape, axes_of, parse_shape
 from gradcheck.algebra.source import assigned_name, caller
 from gradcheck.algebra.terms import Expression, Term, free_alphabet
-from gradcheck.arguments import brief, check_call, check_returned, table
+from gradcheck.arguments import brief, check_call, check_returned, counted, table
 from gradcheck.domains import Domain, as_domain, as_parameter
 from gradcheck.errors import SpecError
 from gradcheck.operation import Claim, Operation, check_outputs, row_relation
@@ -332,8 +332,9 @@ class Spec(Operation):
             produced = (produced,)
         if len(produced) != len(self.outputs):
             raise SpecError(
-                f"the forward returns {len(produced)} arrays for {len(self.outputs)} outputs",
-                hint=f"return {', '.join(self.outputs)} in this order",
+                f"the forward returns {counted(len(produced), 'array')} for "
+                f"{counted(len(self.outputs), 'output')}",
+                hint=f"return {', '.join(self.outputs)}{' in this order' if len(self.outputs) > 1 else ''}",
                 spec=self.name,
                 location=self.location,
             )

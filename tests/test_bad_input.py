@@ -536,6 +536,19 @@ COMMANDS: list[tuple[list[str], str]] = [
         "x.py is no .npz file; write one with numpy.savez('x.npz', x=x",
     ),
     (["verify", "softmax", "--oracle", "torhc"], "unknown oracle 'torhc'; did you mean torch?"),
+    (
+        ["verify", "softmax", "--oracle", ""],
+        "it is empty; name at least one, or leave the option out",
+    ),
+    (["verify", "softmax", "--require", " , "], "'--require': it is empty"),
+    (["verify", "softmax", "--dtype", "float16"], "float16 and bfloat16 are for opaque rules"),
+    (["verify", "softmax", "--seed", "-1"], "seed is -1; write 0 or more"),
+    (["verify", "softmax", "--yes"], "--yes goes with --fix"),
+    (["verify", "notes.txt"], "notes.txt is no spec file; the name of one ends in .py"),
+    (["verify", "/no/such/folder"], "there is no file or folder /no/such/folder"),
+    (["verify", "softmax >>"], "invalid syntax, it ends too early"),
+    (["verify", " >> ".join(["softmx"] * 60)], "there is no spec 'softmx'; did you mean softmax"),
+    (["verify", "keyword.py"], "Spec takes forward, inputs, output, jacobian"),
     (["derive", ""], "a target is empty"),
     (["derive", "softmax", "--wrt", "q"], "softmax has no variable 'q'"),
     (["show", "nothing"], "there is no spec 'nothing'"),
@@ -546,11 +559,26 @@ COMMANDS: list[tuple[list[str], str]] = [
 @pytest.mark.parametrize(("command", "text"), COMMANDS)
 def test_a_command_that_cannot_be_understood(project: Path, command: list[str], text: str) -> None:
     (project / "x.py").write_text("", encoding="utf-8")
+    (project / "notes.txt").write_text("", encoding="utf-8")
+    keyword = "from gradcheck import Spec\ns = Spec(None, input={})\n"
+    (project / "keyword.py").write_text(keyword, encoding="utf-8")
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 2, done.output
     assert text in done.output
     assert "Traceback" not in done.output
     assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize("page", [["--report", "r.html"], ["--format", "html"]])
+@pytest.mark.usefixtures("project")
+def test_a_page_that_cannot_be_made_is_refused_before_the_run(
+    page: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr("gradcheck.checking.verify", None)
+    done = CliRunner().invoke(main, ["verify", "softmax", *page])
+    assert done.exit_code == 2, done.output
+    assert 'the HTML report needs jinja2: pip install "gradcheck[html]"' in done.output
 
 
 def test_a_report_without_a_suffix_and_one_with_a_format_are_written(project: Path) -> None:

@@ -58,7 +58,7 @@ def test_unchanged_results_are_found_again(project):
     assert [str(c.verdict) for c in second.checks] == ["proved", "agrees"]
     assert second.ok
     assert second.checks[0].reason == first.checks[0].reason
-    assert "2 of 2 results are kept ones of unchanged files" in str(second)
+    assert "2 of 2 results were kept from earlier runs" in str(second)
 
 
 def test_a_changed_file_is_verified_again(project):
@@ -227,7 +227,7 @@ def test_the_command_line_keeps_and_forgets(project):
         return done.stdout
 
     assert "kept" not in said()
-    assert "1 of 1 results are kept ones" in said()
+    assert "1 of 1 results were kept from earlier runs" in said()
     assert "kept" not in said("--no-cache")
     (project / "pyproject.toml").write_text("[tool.gradcheck]\ncache = false\n", encoding="utf-8")
     assert "kept" not in said()

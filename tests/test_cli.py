@@ -357,6 +357,14 @@ z_slow = Spec(
 """
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_run_that_nobody_gave_a_target_says_what_it_verified() -> None:
+    args = ["verify", "--oracle", "symbolic", "--wrt", "z"]
+    note = "neither a target nor specs in [tool.gradcheck]: what is bundled was verified"
+    assert note in CliRunner().invoke(main, args).output
+    assert note not in CliRunner().invoke(main, [*args, "softmax"]).output
+
+
 def test_ctrl_c_in_the_middle_prints_what_was_done_and_exits_130(folder: Path) -> None:
     (folder / "slow.py").write_text(SLOW, encoding="utf-8")
     command = [sys.executable, "-c", INTERRUPTIBLE, "verify", "square.py", "slow.py"]

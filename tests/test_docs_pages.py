@@ -61,3 +61,17 @@ square = Spec(
     code = code.replace("ProcessPoolExecutor(4", "ProcessPoolExecutor(1")
     code = code.replace("executor=pool", 'executor=pool, oracles=["symbolic"]')
     assert "1 proved; 1 claim, 1 covered; exit 0" in ran(code + "    print(report)\n", tmp_path)
+
+
+def test_second_derivatives_run_as_they_are_pasted(tmp_path: Path) -> None:
+    code, by_hand = blocks("second_order.md")[:2]
+    quick = ', oracles=["symbolic"])'  # the page asks every oracle, which takes its time
+    code = re.sub(r"^verify\((.*)\) ", rf"print(verify(\1{quick}) #", code, flags=re.MULTILINE)
+    said = ran(code, tmp_path)
+    assert "t(z)[r,s] = Σ_p t(w)[p,s] x[r,p]" in said
+    assert said.count("0 covered") == 0
+    assert [int(n) for n in re.findall(r"(\d) covered; exit 0", said)] == [4, 2, 2]
+    by_hand = re.sub(
+        r"^verify\((.*)\) ", rf"print(verify(\1{quick}) #", by_hand, flags=re.MULTILINE
+    )
+    assert "proved for all m ≥ 1, n ≥ 1: by_hand, z" in ran(by_hand, tmp_path)

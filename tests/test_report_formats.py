@@ -385,7 +385,7 @@ def test_all_formats_call_a_thing_alike(form):
         assert word in text
     if form != "junit":  # which has its own word for whatever is wanting, "error"
         assert "Not covered" in text
-        assert "Required, but" in text
+        assert "Incomplete" in text
 
 
 def test_a_required_check_of_a_claim_that_others_cover_is_no_claim_uncovered():
@@ -396,7 +396,7 @@ def test_a_required_check_of_a_claim_that_others_cover_is_no_claim_uncovered():
     )
     assert found["Not covered: kinky, z"] == ("not-covered", "undecided by torch: a branch")
     assert found["Not covered: absent, z"] == ("not-covered", "missing: nothing is claimed")
-    assert found["Required, but absent: no oracle can run on cuda:0"][0] == "incomplete"
+    assert found["Incomplete: no oracle can run on cuda:0"][0] == "incomplete"
     assert len(found) == 5
 
 

@@ -199,7 +199,7 @@ def test_an_oracle_without_verdict_counts_only_if_required(verdict: str) -> None
 def test_something_required_and_absent_is_incomplete_and_printed() -> None:
     report = Report([check()], problems=["torch is required and not installed"])
     assert report.exit_code == 3
-    assert "Required, but absent\n  torch is required and not installed" in str(report)
+    assert "Incomplete\n  torch is required and not installed" in str(report)
 
 
 def test_refuted_wins_over_incomplete_and_over_agreement() -> None:

@@ -159,7 +159,7 @@ def test_wrong_shape_of_an_output_is_an_error_that_names_both(declared):
 
 def test_too_few_outputs():
     spec = square(output={"y": "m n", "z": "m"})
-    with pytest.raises(SpecError, match="returns 1 arrays for 2 outputs") as caught:
+    with pytest.raises(SpecError, match="returns 1 array for 2 outputs") as caught:
         spec.value(x=np.ones((2, 3)))
     assert "return y, z in this order" in str(caught.value)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import signal
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -393,6 +396,36 @@ def test_interrupted_run_reports_what_it_did(monkeypatch):
     report = verify(load("weighted_sum"), **CHEAP)
     assert report.interrupted
     assert (len(report.checks), report.exit_code, report.ok) == (2, 130, False)
+
+
+def test_ctrl_c_that_python_would_drop_ends_the_run(monkeypatch):
+    """What is raised in a callback of the garbage collector is printed and dropped."""
+    ran = []
+
+    def run(planned):
+        ran.append(planned)
+        gc.collect()
+        time.sleep(5)
+        return honest(planned)
+
+    def callback(phase, _info):
+        if phase == "stop" and len(ran) == 1 and not pressed:
+            pressed.append(phase)
+            signal.raise_signal(signal.SIGINT)
+
+    pressed, honest, before = [], executing.run, signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(executing, "run", run)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.callbacks.append(callback)
+    try:
+        report = verify(load("weighted_sum"), **CHEAP)
+    finally:
+        gc.callbacks.remove(callback)
+        after = signal.signal(signal.SIGINT, before)
+    assert after is signal.default_int_handler
+    assert (len(ran), len(report.checks)) == (1, 0)
+    assert report.interrupted
+    assert report.seconds < 5
 
 
 # ---------------------------------------------------------------- the bound, in both directions

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from gradcheck.checking.watching import concerned, folders
 from gradcheck.cli import main
 from gradcheck.library import resolve
+from gradcheck.reports.model import Report
 
 SPEC = """
 from gradcheck import Spec, delta, einsum, real
@@ -114,6 +115,14 @@ def test_without_watchfiles_it_says_what_to_install(monkeypatch):
     done = CliRunner().invoke(main, ["watch", "softmax"])
     assert done.exit_code == 2
     assert 'pip install "gradcheck[watch]"' in done.output
+
+
+def test_ctrl_c_while_it_verifies_ends_it_too(monkeypatch):
+    pytest.importorskip("watchfiles")
+    monkeypatch.setattr("gradcheck.checking.verify", lambda *_, **__: Report([], interrupted=True))
+    done = CliRunner().invoke(main, ["watch", "softmax"])
+    assert done.exit_code == 0
+    assert done.output.splitlines()[-1] == "ended"
 
 
 def test_it_needs_a_target():

@@ -8,6 +8,8 @@ the right gradients.
 """
 
 import os
+import sys
+from importlib.util import find_spec
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -72,6 +74,8 @@ def verify(layer):
 
 
 if __name__ == "__main__":
+    if find_spec("keras") is None:
+        sys.exit('this example needs Keras: pip install "gradcheck[tensorflow]"')
     right, wrong = layers()
     print(verify(right))
     print()

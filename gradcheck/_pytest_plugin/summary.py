@@ -25,7 +25,7 @@ def summarise(results: Results, terminal: Any) -> None:
         _tables(results, report, terminal)
     _listed(terminal, "Not concluded", reasons(report))
     _listed(terminal, "Not covered", uncovered(report), red=True)
-    _listed(terminal, "Required, but absent", report.problems, red=True)
+    _listed(terminal, "Incomplete", report.problems, red=True)
     _listed(terminal, "Known gaps", [str(gap) for gap in report.gaps], yellow=True)
     _listed(terminal, "Trouble", results.trouble, red=True)
     for path in results.settings.reports if not results.trouble else ():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradcheck.reports.numbers import pair
+
 if TYPE_CHECKING:
     from gradcheck.checking.problem import Evaluated
     from gradcheck.oracles import Answer
@@ -54,34 +56,27 @@ class Comparison:
 
 def compare(evaluated: Evaluated, answer: Answer, dtype: str) -> Comparison:
     """The claim against one oracle at one example."""
+    if not np.all(np.isfinite(answer.value)):
+        none = np.zeros(evaluated.claim.shape, bool)
+        return Comparison(none, np.zeros(0), none, skipped="the oracle's forward is not finite")
     with np.errstate(all="ignore"):
         return _compare(evaluated, answer, dtype)
 
 
 def _compare(evaluated: Evaluated, answer: Answer, dtype: str) -> Comparison:
     claim = evaluated.claim.astype(np.float64)
-    oracle = np.asarray(answer.jacobian, np.float64)
+    oracle = np.asarray(answer.jacobian, np.float64).reshape(claim.shape)
     none = np.zeros(claim.shape, bool)
-    if oracle.shape != claim.shape:
-        oracle = oracle.reshape(claim.shape)
-    if not np.all(np.isfinite(answer.value)):
-        return Comparison(none, np.zeros(0), none, skipped="the oracle's forward is not finite")
     if why := _forward_gap(evaluated, answer):
         return Comparison(none, np.zeros(0), none, kind="forward", skipped=why)
-    tolerance = evaluated.tolerance + (0.0 if answer.error is None else answer.error)
-    tolerance = np.where(np.isnan(tolerance), np.inf, tolerance)
-    wrong, outlier, kinks = _judge(evaluated, claim, oracle, tolerance)
-    if answer.rounding is not None and (wrong | outlier).any():
-        _, off = answer.rounding()
-        tolerance = tolerance + (off.reshape(claim.shape) if np.ndim(off) else off)
-        wrong, outlier, kinks = _judge(evaluated, claim, oracle, tolerance)
+    tolerance, wrong, outlier, kinks = _within(evaluated, answer, claim, oracle)
     overflow = _overflow(evaluated, claim, oracle, dtype)
     usable = np.isfinite(claim) & np.isfinite(oracle)
     if not usable.all() and not overflow.any() and not (wrong & usable).any():
         return Comparison(none, np.zeros(0), tolerance, skipped="the derivative is not finite")
     wrong = (wrong & usable) | overflow
-    gap = np.abs(claim - oracle)
-    ratio = np.where(usable & ~outlier & ~kinks, np.where(gap == 0, 0.0, gap / tolerance), 0.0)
+    gap, counted = np.abs(claim - oracle), usable & ~outlier & ~kinks
+    ratio = np.where(counted & (gap != 0), gap / tolerance, 0.0)
     ratio = np.where(overflow, np.inf, np.where(kinks & wrong, np.inf, ratio))
     return Comparison(
         wrong,
@@ -95,6 +90,20 @@ def _compare(evaluated: Evaluated, answer: Answer, dtype: str) -> Comparison:
         notices_ones=bool((np.abs(oracle - 1) > tolerance).any()),
         notices_signs=[bool((2 * t > tolerance).any()) for t in evaluated.terms],
     )
+
+
+def _within(
+    evaluated: Evaluated, answer: Answer, claim: np.ndarray, oracle: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The tolerance, and what `_judge` says by it; an implementation's own rounding counts where it must."""
+    tolerance = evaluated.tolerance + (0.0 if answer.error is None else answer.error)
+    tolerance = np.where(np.isnan(tolerance), np.inf, tolerance)
+    wrong, outlier, kinks = _judge(evaluated, claim, oracle, tolerance)
+    if answer.rounding is not None and (wrong | outlier).any():
+        _, off = answer.rounding()
+        tolerance = tolerance + (off.reshape(claim.shape) if np.ndim(off) else off)
+        wrong, outlier, kinks = _judge(evaluated, claim, oracle, tolerance)
+    return tolerance, wrong, outlier, kinks
 
 
 def _forward_gap(evaluated: Evaluated, answer: Answer) -> str:
@@ -113,9 +122,10 @@ def _forward_gap(evaluated: Evaluated, answer: Answer) -> str:
     if not off.any():
         return ""
     place = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    native, own = pair(float(theirs[place]), float(value[place]), 6)
     return (
-        f"the native implementation computes another function: at {list(place)} it gives "
-        f"{theirs[place]:.6g} where the forward gives {value[place]:.6g}"
+        f"the native implementation computes another function: at {list(place)} it gives {native} where the "
+        f"forward gives {own}"
     )
 
 

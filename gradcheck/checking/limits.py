@@ -1,4 +1,4 @@
-"""A limit on the time of one check.
+"""A limit on the time of one check, and Ctrl-C.
 
 An alarm interrupts Python code wherever it is. Code that never returns to Python cannot be interrupted;
 in a worker process a watchdog ends the process then, and the run goes on without it.
@@ -6,7 +6,9 @@ in a worker process a watchdog ends the process then, and the run goes on withou
 
 from __future__ import annotations
 
+import _thread
 import faulthandler
+import gc
 import numbers
 import os
 import signal
@@ -19,11 +21,14 @@ from gradcheck.arguments import brief
 from gradcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
 # How long code that ignores the alarm may go on before its process is ended.
 GRACE = 5.0
 _AT_ONCE = 1e-3
+# After so long Ctrl-C rings again, where nothing that it raised would have been heard.
+_AGAIN = 0.05
 _LONGEST = 366 * 86400.0  # systems refuse alarms in the far future
 
 
@@ -85,3 +90,58 @@ def _possible() -> bool:
 
 def _expire(_signum: int, _frame: Any) -> None:
     raise TimeLimitReached
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """A context in which Ctrl-C is not lost; it gives a function that raises what was swallowed.
+
+    Python prints and drops whatever is raised in a callback of the garbage collector or in a finaliser, and
+    Hypothesis has such a callback. In a callback Ctrl-C therefore rings again a moment later.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: None  # somebody else's handler, who knows what to do
+        return
+    pressed = False
+    timers: list[threading.Timer] = []
+
+    def pressing(_signum: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        if not _collecting(frame):
+            raise KeyboardInterrupt
+        timers.append(threading.Timer(_AGAIN, _ring))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    def heed() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, pressing)
+    try:
+        yield heed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for timer in timers:
+            timer.cancel()
+
+
+def _ring() -> None:
+    """Ctrl-C once more, in the main thread, which wakes it from a sleep where the system can do that."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
+
+
+def _collecting(frame: FrameType | None) -> bool:
+    """Whether a frame belongs to a callback of the garbage collector."""
+    callbacks = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    while frame is not None:
+        if frame.f_code in callbacks:
+            return True
+        frame = frame.f_back
+    return False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck import backends
 from gradcheck.arguments import names as words
-from gradcheck.arguments import whole
+from gradcheck.arguments import natural
 from gradcheck.errors import MissingBackend, UsageError
 from gradcheck.oracles import EXACT, ORACLES, Oracle, check_names, framework_of, missing
 
@@ -111,7 +111,7 @@ def request(
         wrt=words(wrt, "wrt"),
         required=required,
         profile=profile,
-        seed=whole(seed, "seed"),
+        seed=natural(seed, "seed"),
         explicit=oracles is not None,
         data=data,
     )
@@ -125,7 +125,8 @@ def check_dtypes(names: Sequence[str]) -> None:
     """
     for dtype in names:
         if dtype not in DTYPES:
-            raise UsageError(f"unknown dtype {dtype!r}; known are {', '.join(DTYPES)}")
+            rules = " (float16 and bfloat16 are for opaque rules)" if "float16" in dtype else ""
+            raise UsageError(f"unknown dtype {dtype!r}; known are {', '.join(DTYPES)}{rules}")
 
 
 def check_devices(names: Sequence[str]) -> None:

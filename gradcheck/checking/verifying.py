@@ -21,6 +21,7 @@ from gradcheck.checking.cache import Cache
 from gradcheck.checking.executing import Execution, check_means
 from gradcheck.checking.gate import gate, judge
 from gradcheck.checking.given import arrays_by_name, given, remarks
+from gradcheck.checking.limits import interruptible
 from gradcheck.checking.plan import (
     Planned,
     Request,
@@ -134,8 +135,10 @@ def verify(
     with _progress(progress, len(checks)) as step:
         try:
             execution = Execution(executor, jobs, time_limit, kept, step)
-            for check in execution.results(checks):
-                report.checks.append(check)
+            with interruptible() as heed:
+                for check in execution.results(checks):
+                    heed()  # what was swallowed may have spoilt the check
+                    report.checks.append(check)
         except KeyboardInterrupt:
             report.interrupted = True
     if not report.interrupted:
@@ -323,7 +326,10 @@ def _of_cache(kept: Cache | None, report: Report) -> Iterator[str]:
         return
     found = sum(check.cached for check in report.checks)
     if found:
-        yield f"{found} of {len(report.checks)} results are kept ones of unchanged files ({kept.folder})"
+        yield (
+            f"{found} of {len(report.checks)} results were kept from earlier runs: nothing that they depend "
+            f"on has changed ({kept.folder})"
+        )
     if kept.trouble:
         yield kept.trouble
 

@@ -39,9 +39,15 @@ class OneOf(click.ParamType[str]):
 
 
 def listed(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
-    """A list that is comma-separated, repeated, or both; each word once."""
+    """A list that is comma-separated, repeated, or both; each word once.
+
+    An empty one, such as a variable of the shell that is not set, is refused: it would ask for less.
+    """
     words = (word.strip() for value in values for word in value.split(","))
-    return tuple(dict.fromkeys(word for word in words if word))
+    found = tuple(dict.fromkeys(word for word in words if word))
+    if values and not found:
+        raise click.BadParameter("it is empty; name at least one, or leave the option out")
+    return found
 
 
 cache_option = click.option(

@@ -12,7 +12,7 @@ from gradcheck.cli.arguments import OneOf, cache_folder, cache_option, listed
 from gradcheck.configuration import VERDICTS, Configuration, nearest, read, spec_files
 from gradcheck.errors import UsageError
 from gradcheck.reports.cleaning import utf8
-from gradcheck.reports.formats import FORMATS, check_path, format_of, write
+from gradcheck.reports.formats import FORMATS, check_form, check_path, format_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -159,7 +159,8 @@ def verify(
 ) -> None:
     """Verify specs and chains.
 
-    Without a TARGET, those of [tool.gradcheck] in pyproject.toml, or else all that are bundled. What
+    A TARGET is the name of a bundled spec, a spec file, file.py::name, a folder, or a chain in quotes.
+    Without one, those of [tool.gradcheck] in pyproject.toml, or else all that are bundled. What
     the table says holds wherever an option is not given.
 
     \b
@@ -176,9 +177,12 @@ def verify(
     from gradcheck.checking.verifying import check_configured
     from gradcheck.reports.progress import progress
 
+    if yes and not mend:
+        raise click.UsageError("--yes goes with --fix, which is not given")
     known = read(config) if config else nearest(Path.cwd())
     check_configured(known)
     files = _files(report_files, known)
+    check_form(form)
     if output is not None:
         check_path(output, form)
     named = _targets(targets, known)
@@ -193,12 +197,12 @@ def verify(
         progress=functools.partial(progress, console=Console(stderr=True)),
         **_settled(options, known),
     )
-    report = verified()
+    report = _noted(verified(), named)
     try:
         _write(report, files)  # before the question, which somebody may leave unanswered
         asked = mend and not report.ok
         if asked and _mended(report, named, form, yes=yes):
-            report, asked = verified(), False
+            report, asked = _noted(verified(), named), False
             _write(report, files)
         if not asked or output is not None or form not in (None, "text"):
             _deliver(report, form, output)  # else it was shown before the question was asked
@@ -206,6 +210,15 @@ def verify(
         click.echo(report)
         raise
     ctx.exit(report.exit_code)
+
+
+def _noted(report: Report, named: list[str] | None) -> Report:
+    """The report, which says so where nobody said what to verify: a gate must not rest on that."""
+    if named is None:
+        report.notes.insert(
+            0, "neither a target nor specs in [tool.gradcheck]: what is bundled was verified"
+        )
+    return report
 
 
 def _write(report: Report, files: Iterable[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ def watch(
     """Verify the targets, and again what a saved file concerns, until Ctrl-C."""
     kept = cache_folder(cache, nearest(Path.cwd()))
     settings = {**options, "oracles": oracles or None, "cache": kept}
+    if find_spec("watchfiles") is None:
+        raise UsageError('watching needs watchfiles: pip install "gradcheck[watch]"')
     click.echo("watching; Ctrl-C ends")
     try:
         for changed in _changes(targets):
@@ -78,7 +81,10 @@ def _once(targets: Sequence[str], changed: set[Path] | None, settings: dict[str,
         found = resolve(targets, broken)
         todo = found if changed is None else concerned(found, changed)
         if todo:
-            render(verify(todo, **settings), Console())
+            report = verify(todo, **settings)
+            render(report, Console())
+            if report.interrupted:
+                raise KeyboardInterrupt
         elif not broken:
             click.echo("nothing that is verified depends on it")
     except GradcheckError as error:  # a file half-written; the next save will do
@@ -89,11 +95,9 @@ def _once(targets: Sequence[str], changed: set[Path] | None, settings: dict[str,
 
 def _changes(targets: Sequence[str]) -> Iterator[set[Path] | None]:
     """None at first, then the files of each save."""
-    try:
-        from watchfiles import PythonFilter
-        from watchfiles import watch as saves
-    except ImportError:
-        raise UsageError('watching needs watchfiles: pip install "gradcheck[watch]"') from None
+    from watchfiles import PythonFilter
+    from watchfiles import watch as saves
+
     from gradcheck.checking.watching import folders
     from gradcheck.library import resolve
 

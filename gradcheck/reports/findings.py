@@ -110,7 +110,7 @@ def _said(check: Check) -> str:
 
 
 def _lacking(report: Report) -> Iterator[Finding]:
-    titles = {f"Required, but absent: {problem}": problem for problem in report.problems}
+    titles = {f"Incomplete: {problem}": problem for problem in report.problems}
     decided = any(c.supports or c.verdict is Verdict.REFUTED for c in report.checks)
     if not decided and not report.interrupted:
         titles["Incomplete: nothing was verified"] = "nothing was verified"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,10 +100,10 @@ def check_path(path: Path, form: str | None = None) -> None:
 
     Raises:
         UsageError: For a suffix that means no format, where it should say one.
+        UsageError: Where the format needs an extra that is not installed.
         UsageError: Where the folder does not exist or may not be written in, or it is a folder itself.
     """
-    if form is None:
-        format_of(path)
+    check_form(format_of(path) if form is None else form)
     if not path.parent.is_dir():
         raise UsageError(
             f"{path} cannot be written: there is no folder {path.parent}; make it, or name another"
@@ -114,6 +115,16 @@ def check_path(path: Path, form: str | None = None) -> None:
     if not os.access(path if device else path.resolve().parent, os.W_OK):
         place = "it" if device else f"the folder {path.parent}"
         raise UsageError(f"{path} cannot be written: {place} is read-only for you; name another")
+
+
+def check_form(form: str | None) -> None:
+    """Whether what a format needs is installed, to be asked before a long run.
+
+    Raises:
+        UsageError: Naming the extra.
+    """
+    if form == "html" and find_spec("jinja2") is None:
+        raise UsageError('the HTML report needs jinja2: pip install "gradcheck[html]"')
 
 
 def write(report: Report, path: Path, form: str | None = None) -> None:

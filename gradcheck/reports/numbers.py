@@ -29,9 +29,9 @@ def _rounded(value: float, digits: int) -> str:
     return f"{mantissa}e{exponent}"
 
 
-def pair(first: float, second: float) -> tuple[str, str]:
-    """Both numbers with the fewest digits (two at least) that show them to differ."""
-    for digits in range(2, _PLACES + 1):
+def pair(first: float, second: float, least: int = 2) -> tuple[str, str]:
+    """Both numbers with the fewest digits, but so many at least, that show them to differ."""
+    for digits in range(least, _PLACES + 1):
         texts = number(first, digits), number(second, digits)
         if texts[0] != texts[1]:
             break

@@ -73,7 +73,7 @@ def sections(report: Report, names: Names) -> list[tuple[str, Sequence[str]]]:
         ("Not concluded", reasons(report, names)),
         ("Not covered", uncovered(report, names)),
         ("Examples counted apart", counted_apart(report, names)),
-        ("Required, but absent", report.problems),
+        ("Incomplete", report.problems),
         ("Known gaps", [str(gap) for gap in report.gaps]),
         ("Notes", report.notes),
     ]
