@@ -317,6 +317,38 @@ def test_a_slice_speaks_for_a_large_shape_where_it_can(monkeypatch: pytest.Monke
     assert "judged by" not in wrong.checks[0].reason
 
 
+@pytest.mark.parametrize(("chosen", "verdict"), [(1.0, Verdict.AGREES), (1.5, Verdict.REFUTED)])
+def test_a_slice_at_a_kink_speaks_too(
+    chosen: float, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle's own derivative is another element of the subdifferential than the slice's."""
+    monkeypatch.setattr("gradcheck.layers.local.CARRIED", 1000)
+    z = points(40, 300)
+    z[3, 7] = 0.0
+
+    def rule(v: Any, z: Any) -> Any:
+        return v * np.where(z == 0, z.dtype.type(chosen), (z > 0).astype(z.dtype))
+
+    (check,) = verify_vjp(rule, of=relu, inputs=Z, data={"z": z}, oracles="torch").checks
+    assert check.verdict is verdict, check.reason
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope"), [("float16", 3e4), ("float32", 2e38), ("bfloat16", 2e38)]
+)
+def test_a_gradient_near_the_end_of_the_range(dtype: str, slope: float) -> None:
+    """The multiple of a cotangent, by which linearity is asked, leaves the range."""
+    given: Any = {
+        "of": lambda xp, x: slope * x, "inputs": X, "data": {"x": np.clip(points(3000), -1, 1)},
+        "dtypes": dtype, "backend": "torch",
+    }  # fmt: skip
+    right = verify_vjp(lambda v, x: slope * v, **given)
+    assert right.ok, str(right)
+    wrong = verify_vjp(lambda v, x: slope * v * (x > -0.5), **given)
+    assert wrong.exit_code == 1
+    assert "not linear" not in str(wrong)
+
+
 def test_without_a_slice_the_measured_error_judges_and_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

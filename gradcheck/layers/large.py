@@ -19,6 +19,7 @@ from gradcheck.layers.faults import Fault, structure
 from gradcheck.layers.layouts import strided
 from gradcheck.layers.tiles import changed
 from gradcheck.reports.numbers import pair
+from gradcheck.running import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,9 +98,21 @@ def _gapped(caller: Caller, vector: Floats) -> tuple[str, Any] | None:
     return "a non-contiguous", wide[..., ::2]
 
 
-def unscaled(found: Floats) -> Floats:
-    """What a linear rule would give for the vector itself."""
-    return np.asarray(found * found.dtype.type(1 / SCALE))
+def unscaled(multiple: Floats, exact: Any, dtype: str, plain: Callable[[], Floats]) -> Floats:
+    """What a linear rule gives for a vector, from what it gives for the multiple.
+
+    Args:
+        multiple: The rule's result for the multiple.
+        exact: What it should be for the vector.
+        dtype: The format.
+        plain: Asks the rule for the vector itself. That is done where only the multiple leaves the range.
+    """
+    found = np.asarray(multiple * multiple.dtype.type(1 / SCALE))
+    with np.errstate(all="ignore"):
+        if np.isfinite(np.sum(found)):
+            return found
+        out = ~np.isfinite(found) & (np.abs(SCALE * np.asarray(exact)) > format_of(dtype).huge)
+    return np.where(out, plain(), found) if out.any() else found
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,8 @@ def _same(bench: Bench, part: Example, output: int, whole: Floats) -> bool:
 
 
 def _speaks(local: Local, exact: float) -> bool:
-    """Whether the whole's own derivative lies within the carried error of the slice's."""
+    """Whether the whole's own derivative is the slice's, within its error or but for a tie."""
     found = local.enclosed()
-    return found is not None and abs(found[0] - exact) <= found[1]
+    if found is None:
+        return False
+    return abs(found[0] - exact) <= found[1] or local.between(exact, found[1])

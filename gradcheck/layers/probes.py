@@ -34,7 +34,7 @@ from gradcheck.layers import extent, kinks, precision, screens
 from gradcheck.layers.asking import Asking, Malformed
 from gradcheck.layers.claimed import names_of
 from gradcheck.layers.halving import Line
-from gradcheck.layers.large import Entry, broken, label, odd, scaled, unscaled, written
+from gradcheck.layers.large import SCALE, Entry, broken, label, odd, scaled, unscaled, written
 from gradcheck.layers.local import near
 from gradcheck.layers.tiles import compared, largest, rows
 
@@ -165,17 +165,17 @@ class Prober(Asking):
             if probe:
                 vectors = self.signs(probe)
                 exact = self.truth(vectors, exact)
-            claim = self._called(probe, vectors, found)
+            claim = self._called(probe, vectors, exact, found)
             if found.fault or self._compare(vectors, claim, exact, found):
                 return
             del claim  # before the next one is made
             found.probes += 1
         found.detects = max(found.detects, self._alone(vectors, exact))
 
-    def _called(self, probe: int, vectors: list[Floats], found: Probed) -> Floats:
+    def _called(self, probe: int, vectors: list[Floats], exact: Floats, found: Probed) -> Floats:
         """The rule's gradient for one probe; after the first, whether its arguments are as they were."""
         if probe == ODD:
-            return unscaled(self.pulled(odd(self.bench.caller, vectors)[1]))
+            return self._unscaled(odd(self.bench.caller, vectors)[1], vectors, exact)
         given = self.given(vectors)
         claim = self.pulled(given)
         if not probe:
@@ -184,6 +184,11 @@ class Prober(Asking):
             was = [(f"the cotangent of {n}", g, v) for n, g, v in triples]
             found.fault = written(self.bench, self.arrays, self.example, was)
         return claim
+
+    def _unscaled(self, multiples: list[Any], vectors: list[Floats], exact: Any) -> Floats:
+        """The gradient for cotangents, as the rule has it for their multiples."""
+        dtype = self.bench.dtype
+        return unscaled(self.pulled(multiples), exact, dtype, lambda: self.claim(vectors))
 
     # ------------------------------------------------------------------ comparison
 
@@ -371,9 +376,12 @@ class Prober(Asking):
             caller = self.bench.caller
             if how == "plain":
                 return float(self.claim(vectors)[place])
-            if how == "scaled":
-                return float(self.pulled([caller.array(scaled(v)) for v in vectors])[place])
-            return float(self.pulled(odd(self.bench.caller, vectors)[1])[place])
+            multiples = (
+                [caller.array(scaled(v)) for v in vectors]
+                if how == "scaled"
+                else odd(caller, vectors)[1]
+            )
+            return SCALE * float(self._unscaled(multiples, vectors, exact)[place])
 
         memory, _ = odd(self.bench.caller, [v.reshape(-1)[:2] for v in vectors])
         name = self.name

@@ -128,21 +128,11 @@ class Pusher(Pushing):
         return self.bounded(Compared(direction, claim, exact))
 
     def _quarter(self, multiple: Any, direction: Floats, exact: list[Floats]) -> list[Floats]:
-        """What a linear rule gives for a tangent, asked for its multiple.
-
-        Where only the multiple's derivative leaves the range of the format, the tangent itself is asked.
-        """
-        found = [unscaled(c) for c in self.claim(multiple)]
-        if all(np.isfinite(c).all() for c in found):
-            return found
-        huge = format_of(self.bench.dtype).huge
-        with np.errstate(all="ignore"):
-            pairs = zip(found, exact, strict=True)
-            out = [~np.isfinite(c) & (np.abs(SCALE * e) > huge) for c, e in pairs]
-        if any(o.any() for o in out):
-            plain = self.plain(direction)
-            found = [np.where(o, p, c) for o, p, c in zip(out, plain, found, strict=True)]
-        return found
+        """What a linear rule gives for a tangent, asked for its multiple."""
+        return [
+            unscaled(c, e, self.bench.dtype, lambda k=k: self.plain(direction)[k])  # type: ignore[misc]
+            for k, (c, e) in enumerate(zip(self.claim(multiple), exact, strict=True))
+        ]
 
     def _written(self, given: list[Any], direction: Floats) -> Fault | None:
         """An input or a tangent that the call has changed."""

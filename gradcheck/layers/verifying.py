@@ -15,7 +15,7 @@ import numpy as np
 
 from gradcheck import backends
 from gradcheck.arguments import names as words
-from gradcheck.arguments import whole
+from gradcheck.arguments import natural
 from gradcheck.checking import search
 from gradcheck.checking.given import arrays_by_name
 from gradcheck.checking.plan import canonical_devices, how_to_install
@@ -131,7 +131,7 @@ def _options(
         canonical_devices(words(devices, "devices")),
         kinds,
         search.profile_named(profile),
-        whole(seed, "seed"),
+        natural(seed, "seed"),
         None if data is None else arrays_by_name(data),
     )
 
