@@ -383,7 +383,14 @@ def test_a_snippet_says_what_it_cannot_import() -> None:
 
     text = str(layered(Twice(), of=local))
     assert "# layer is the Twice that was verified" in text
-    assert "# local: as you have defined them" in text
+    assert "# local: as you have defined it" in text
+
+
+def test_a_snippet_tells_functions_without_a_name_apart() -> None:
+    given: Any = {"inputs": {"x": real("n")}, "profile": "quick", "oracles": "autograd"}
+    text = str(verify_vjp(lambda v, x: v, of=lambda xp, x: x * x, **given))
+    assert "# rule and forward: as you have defined them" in text
+    assert 'verify_vjp(rule, of=forward, inputs={"x": real("n")}' in text
 
 
 # ---------------------------------------------------------------------- code that ends the program

@@ -15,7 +15,7 @@ from gradcheck.errors import UsageError
 from gradcheck.layers.adapters import objects
 from gradcheck.layers.reference import Reference, as_reference
 from gradcheck.layers.rule import as_conditions, read_domains
-from gradcheck.layers.showing import call_of, location_of
+from gradcheck.layers.showing import call_of_layer, location_of
 from gradcheck.layers.verifying import verify_rule
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def verify_layer(
     rule = _rule(layer, kind, reference, options, text(name or _name(layer), "name"))
     rule.location = location_of(layer)
     given = {"inputs": inputs, "params": params, "where": where, **options.given()}
-    rule.call, rule.imports = call_of(layer, of, given)
+    rule.call, rule.imports = call_of_layer(layer, of, given)
     kinds = dtypes if dtypes is not None else rule.dtypes or ("float64",)
     try:
         return verify_rule(

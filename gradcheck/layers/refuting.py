@@ -277,13 +277,18 @@ def snippet(
     return "\n".join([*head, *rule.imports, "", *lines, f"report = {call}", "print(report)"])
 
 
-def called(function: Any) -> tuple[str, str]:
-    """How a snippet names a user's function, and the line that imports it ("" where none can)."""
+def called(function: Any, otherwise: str = "rule") -> tuple[str, str]:
+    """How a snippet names a user's function, and the line that imports it ("" where none can).
+
+    Args:
+        function: The function, or another callable.
+        otherwise: The name of one that has none of its own.
+    """
     function = inspect.unwrap(function) if callable(function) else function
     name = getattr(function, "__name__", "") or type(function).__name__
     module = getattr(function, "__module__", "") or ""
     plain = name.isidentifier() and getattr(function, "__qualname__", name) == name
     known = plain and module not in ("", "__main__", "builtins")
-    return (name if name.isidentifier() else "rule"), (
+    return (name if name.isidentifier() else otherwise), (
         f"from {module} import {name}" if known else ""
     )

@@ -27,35 +27,69 @@ def location_of(layer: Any) -> str:
     return "" if file is None or file.startswith("<") else str(Location(file, max(line, 1)))
 
 
-def call_of(layer: Any, of: Any, given: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The call that repeats the check, without its closing bracket, and what it imports."""
-    shown, lines = _layer(layer)
-    reference, more, words = _of(of)
-    parts, used = _domains(given)
-    for name in ("where", "grads", "update", "lr", "forward", "backward", "framework", "training"):
-        value = given.get(name)
-        if value is not None:
-            text, line = called(value) if callable(value) else (repr(value), "")
-            parts.append(f"{name}={text}")
-            more += [line] if line else []
-    names = sorted({"verify_layer"} | used | words)
-    imports = [f"from gradcheck import {', '.join(names)}", *more, *lines]
-    unknown = [*([] if lines else [shown]), *_unknown(of, reference)]
-    if unknown:
-        imports.append(f"# {' and '.join(dict.fromkeys(unknown))}: as you have defined them")
-    text = ", ".join([shown, f"of={reference}", *parts])
-    return f"verify_layer({text}", tuple(dict.fromkeys(imports))
+# Arguments that are written as they were given.
+_WORDS = (
+    "where", "grads", "update", "lr", "forward", "backward", "framework", "training", "backend",
+)  # fmt: skip
 
 
-def _layer(layer: Any) -> tuple[str, list[str]]:
+def call_of_layer(layer: Any, of: Any, given: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The call that repeats a layer's check, without its closing bracket, and what it imports.
+
+    Args:
+        layer: What was verified.
+        of: Its reference.
+        given: The other arguments, by name; those that are None or empty are left out.
+    """
     owner = getattr(layer, "__self__", None)
     if isinstance(owner, type):
-        name, line = called(owner)
-        return f"{name}.apply", [line] if line else []
-    if inspect.isfunction(layer) or hasattr(layer, "__wrapped__"):
-        name, line = called(layer)
-        return name, [line] if line else []
-    return "layer", [f"# layer is the {type(layer).__name__} that was verified"]
+        name, lines = _function(owner)
+        name = f"{name}.apply"
+    elif inspect.isfunction(layer) or hasattr(layer, "__wrapped__"):
+        name, lines = _function(layer)
+    else:
+        name, lines = "layer", [f"# layer is the {type(layer).__name__} that was verified"]
+    return _call("verify_layer", (name, lines), of, given)
+
+
+def call_of_function(
+    verify: str, function: Any, of: Any, given: Mapping[str, Any]
+) -> tuple[str, tuple[str, ...]]:
+    """The same for a plain function.
+
+    Args:
+        verify: "verify_vjp" or "verify_jvp".
+        function: What was verified.
+        of: Its reference.
+        given: The other arguments, by name; those that are None or empty are left out.
+    """
+    return _call(verify, _function(function), of, given)
+
+
+def _call(
+    verify: str, shown: tuple[str, list[str]], of: Any, given: Mapping[str, Any]
+) -> tuple[str, tuple[str, ...]]:
+    own, lines = shown
+    reference, more, unknown = _of(of)
+    parts, used = _domains(given)
+    for name in _WORDS:
+        value = given.get(name)
+        if value is not None:
+            text, needed = _function(value) if callable(value) else (repr(value), [])
+            parts.append(f"{name}={text}")
+            more += needed
+    imports = [f"from gradcheck import {', '.join(sorted({verify} | used))}", *more, *lines]
+    unknown = [*([] if lines else [own]), *unknown]
+    if unknown:
+        known = " and ".join(dict.fromkeys(unknown))
+        imports.append(f"# {known}: as you have defined {'it' if len(unknown) == 1 else 'them'}")
+    call = ", ".join([own, f"of={reference}", *parts])
+    return f"{verify}({call}", tuple(dict.fromkeys(imports))
+
+
+def _function(function: Any, otherwise: str = "rule") -> tuple[str, list[str]]:
+    name, line = called(function, otherwise)
+    return name, [line] if line else []
 
 
 def _domains(given: Mapping[str, Any]) -> tuple[list[str], set[str]]:
@@ -78,27 +112,21 @@ def _mapping(name: str, shown: Mapping[str, str]) -> str:
     return f"{name}={{{', '.join(f'{chr(34)}{n}{chr(34)}: {text}' for n, text in shown.items())}}}"
 
 
-def _of(of: Any) -> tuple[str, list[str], set[str]]:
-    """How a snippet writes what stands after `of=`."""
+def _of(of: Any) -> tuple[str, list[str], list[str]]:
+    """How a snippet writes what stands after `of=`, what it imports, and the names that nothing imports."""
     if isinstance(of, str):
-        return repr(of), [], set()
+        return f'"{of}"', [], []
     if isinstance(of, Operation):
-        return (repr(of.name) if _is_named(of) else of.name), [], set()
+        if _is_named(of):
+            return f'"{of.name}"', [], []
+        return of.name, [], [of.name] if of.name.isidentifier() else []
     if isinstance(of, dict):
-        pairs = {n: called(fn) for n, fn in of.items()}
+        pairs = {n: _function(fn, f"{n}_forward") for n, fn in of.items()}
         text = ", ".join(f'"{n}": {name}' for n, (name, _) in pairs.items())
-        return f"{{{text}}}", [line for _, line in pairs.values() if line], set()
-    name, line = called(of)
-    return name, [line] if line else [], set()
-
-
-def _unknown(of: Any, shown: str) -> list[str]:
-    """The names after `of=` that no line of a snippet could import."""
-    if isinstance(of, dict):
-        return [name for name, line in map(called, of.values()) if not line]
-    if isinstance(of, str | Operation):
-        return [shown] if isinstance(of, Operation) and shown.isidentifier() else []
-    return [] if called(of)[1] else [shown]
+        lines = [line for _, lines in pairs.values() for line in lines]
+        return f"{{{text}}}", lines, [name for name, found in pairs.values() if not found]
+    name, lines = _function(of, "forward")
+    return name, lines, [] if lines else [name]
 
 
 def _is_named(operation: Operation) -> bool:

@@ -12,6 +12,7 @@ from gradcheck.errors import UsageError
 from gradcheck.layers.reference import Reference, as_reference
 from gradcheck.layers.refuting import called
 from gradcheck.layers.rule import Rule, as_conditions, read_domains
+from gradcheck.layers.showing import call_of_function, location_of
 from gradcheck.layers.verifying import verify_rule
 
 if TYPE_CHECKING:
@@ -160,7 +161,9 @@ def _rule(
     check_call(function, taken, [*reference.params], what=f"the {kind}", error=UsageError)
     backends.get(text(backend, "backend"))  # an unknown or missing one names the others
     outputs = words(output, "output") or reference.outputs
-    call, imports = _call(kind, function, of, inputs, params, where, backend)
+    own = None if backend == "numpy" else backend
+    given = {"inputs": inputs, "params": params, "where": where or None, "backend": own}
+    call, imports = call_of_function(f"verify_{kind}", function, of, given)
     single = [n for n, d in reference.inputs.items() if d.differentiable]
     names = list(reference.inputs)
     return Rule(
@@ -171,7 +174,7 @@ def _rule(
         params=reference.params,
         where=as_conditions(where),
         outputs=outputs,
-        location=_location(function),
+        location=location_of(function),
         call=call,
         imports=imports,
         vjp=_vjp(function, names, backend) if kind == "vjp" else None,
@@ -227,75 +230,3 @@ def _jvp(function: Callable[..., Any], names: list[str], count: int) -> Callable
         return tuple(found) if isinstance(found, tuple | list) else (found,)
 
     return call
-
-
-def _location(function: Callable[..., Any]) -> str:
-    """Where the function is written."""
-    from gradcheck.errors import Location
-
-    try:
-        code = inspect.unwrap(function).__code__
-    except (AttributeError, ValueError):
-        return ""
-    return (
-        ""
-        if code.co_filename.startswith("<")
-        else str(Location(code.co_filename, code.co_firstlineno))
-    )
-
-
-def _call(
-    kind: str,
-    function: Any,
-    of: Any,
-    inputs: Mapping[str, Any] | None,
-    params: Mapping[str, Any] | None,
-    where: Any,
-    backend: str,
-) -> tuple[str, tuple[str, ...]]:
-    """The call that repeats the check, for a snippet, and what it imports."""
-    own, line = called(function)
-    shown, lines, words = _shown_of(of)
-    used = {f"verify_{kind}"}
-    parts = [own, f"of={shown}"]
-    if inputs:
-        domains, known = read_domains(inputs, params)
-        parts.append(
-            f"inputs={{{', '.join(f'{_quoted(n)}: {d.describe()}' for n, d in domains.items())}}}"
-        )
-        used |= {d.describe().partition("(")[0] for d in domains.values()}
-        used |= {"real"} if any("real(" in d.describe() for d in domains.values()) else set()
-        if known:
-            listed = ", ".join(f"{_quoted(n)}: {p.describe()}" for n, p in known.items())
-            parts.append(f"params={{{listed}}}")
-            used |= {p.describe().partition("(")[0] for p in known.values()}
-    if where:
-        parts.append(f"where={where!r}")
-    if backend != "numpy":
-        parts.append(f'backend="{backend}"')
-    names = sorted(n for n in (used | words) if n.isidentifier())
-    imports = [f"from gradcheck import {', '.join(names)}", *lines, *([line] if line else [])]
-    unknown = [*([] if line else [own]), *([] if lines or isinstance(of, str | dict) else [shown])]
-    if unknown:
-        imports.append(f"# {' and '.join(dict.fromkeys(unknown))}: as you have defined them")
-    return f"verify_{kind}({', '.join(parts)}", tuple(dict.fromkeys(imports))
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
-
-
-def _shown_of(of: Any) -> tuple[str, list[str], set[str]]:
-    """How a snippet writes what stands after `of=`."""
-    from gradcheck.operation import Operation
-
-    if isinstance(of, str):
-        return repr(of), [], set()
-    if isinstance(of, Operation):
-        return (of.name, [], set()) if of.name.isidentifier() else (f'"{of.name}"', [], set())
-    if isinstance(of, dict):
-        pairs = {n: called(fn) for n, fn in of.items()}
-        text = ", ".join(f'"{n}": {name}' for n, (name, _) in pairs.items())
-        return f"{{{text}}}", [line for _, line in pairs.values() if line], set()
-    name, line = called(of)
-    return name, [line] if line else [], set()
