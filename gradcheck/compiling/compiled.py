@@ -162,9 +162,12 @@ class Compiled:
     def _checked(self, vector: tuple[Any, ...], values: Mapping[str, Any]) -> Any:
         if len(vector) != len(self.request.vectors):
             kinds = {"vjp": "the cotangent", "jvp": "the tangent", "hvp": "the tangent"}
-            what = kinds.get(self.method, "no array")
+            first = kinds.get(self.method, "")
             raise UsageError(
-                f"{self.method} takes {what} as its positional argument, the inputs by name"
+                f"{self.method} takes {first} as its positional argument, the inputs by name"
+                if first
+                else f"{self.method} takes its inputs by name: "
+                f"{self.method}({', '.join(f'{n}=...' for n in self.operation.inputs)})"
             )
         backend, dtype, device, arrays, sizes = arguments(self.operation, values)
         with backend.widths(dtype):

@@ -42,7 +42,8 @@ def _monomial(key: Key, c: Fraction, letters: tuple[str, ...], taken: tuple[str,
     factors = [_entry(e, names) for e in key.entries]
     deltas = [f"δ[{names[a]},{names[b]}]" for a, b in key.deltas]
     text = head + " ".join(x for x in (number, *above, *factors, *deltas) if x)
-    return f"{text} / {' '.join(below)}" if below else text
+    under = f"({' '.join(below)})" if len(below) > 1 else "".join(below)
+    return f"{text} / {under}" if below else text
 
 
 def _power(name: str, power: Fraction) -> str:
