@@ -3,7 +3,8 @@
 A framework's own forward (`of={"torch": fn}`) rounds in its own way, and at a single point its error may be
 small by accident. A rule may cancel where no derivative of the forward does: σ(z) = (1 + tanh(z/2))/2 has
 lost its digits at z = -10. Both errors are proportional to the unit roundoff, and `oracles.rounding` measures
-them around the point and from there to 0. What is wrong in all formats alike differs between none, so that it excuses nothing.
+them around the point and from there to 0. What is wrong in all formats alike differs between none, so that
+it excuses nothing.
 """
 
 from __future__ import annotations
