@@ -333,6 +333,18 @@ def test_markdown_is_for_notebooks():
     assert "steps" in repr(derivation)
 
 
+def test_words_between_formulas_have_their_mathematics_typeset():
+    shown = derive(CLASSIFIER, wrt="w").markdown()
+    assert r"$L: \text{scalar}$" in shown
+    assert r"wherever $a \neq 0$, $o \geq 1$." in shown
+    assert (
+        r"$\partial L/\partial w$ is the derivative of the forward: proved, for all $m \geq 1$"
+        in shown
+    )
+    assert r"\sum_{pqrs} \frac" in shown
+    assert "&& \\\\" not in shown
+
+
 @NO_PDFLATEX
 @pytest.mark.parametrize(
     "target",

@@ -24,6 +24,7 @@ _HEAD = r"""\documentclass[10pt]{article}
 """
 # About as much as fits beside a reason on the page, in characters that are printed.
 WIDTH = 96
+_SCALAR = r"\text{scalar}"
 
 
 def document(d: Derivation) -> str:
@@ -69,18 +70,16 @@ def _prose(text: str) -> str:
 
 
 def _align(rows: list[tuple[str, str]]) -> str:
-    shown = [f"{formula} && {_reason(reason)}" for formula, reason in rows]
-    return "\\begin{align*}\n" + " \\\\\n".join(shown) + "\n\\end{align*}"
+    return "\\begin{align*}\n" + _lines(rows) + "\n\\end{align*}"
 
 
 def _aligned(rows: list[tuple[str, str]]) -> str:
-    shown = [f"{formula} && {_reason(reason)}" for formula, reason in rows]
-    inner = " \\\\\n".join(shown)
-    return f"$$\n\\begin{{aligned}}\n{inner}\n\\end{{aligned}}\n$$"
+    return f"$$\n\\begin{{aligned}}\n{_lines(rows)}\n\\end{{aligned}}\n$$"
 
 
-def _reason(text: str) -> str:
-    return rf"\text{{{escaped(text)}}}" if text else ""
+def _lines(rows: list[tuple[str, str]]) -> str:
+    shown = [rf"{f} && \text{{{escaped(reason)}}}" if reason else f for f, reason in rows]
+    return " \\\\\n".join(shown)
 
 
 def _index(name: str, letters: tuple[str, ...]) -> str:
@@ -109,7 +108,7 @@ def _between(d: Derivation, result: str, variable: str) -> str:
 
 
 def _sigma(letters: list[str]) -> str:
-    return rf"\sum_{{{', '.join(letters)}}} " if letters else ""
+    return _index(r"\sum", tuple(letters)) + " " if letters else ""
 
 
 def _shapes(d: Derivation) -> str:
@@ -117,7 +116,7 @@ def _shapes(d: Derivation) -> str:
     for name in occurring(d):
         shape = d.operation.shapes[name]
         axes = r" \times ".join(map(_axis, shape))
-        shown.append(f"${latex_name(name)}: {axes or '1'}$")
+        shown.append(f"${latex_name(name)}: {axes or _SCALAR}$")
     text = "Shapes: " + ", ".join(shown) + "."
     if d.cotangent:
         bar = _index(seed(d), d.letters[d.cotangent])
@@ -213,9 +212,8 @@ def _proofs(d: Derivation) -> list[str]:
         parts.append(f"Each of the {len(d.steps)} steps is proved equal to the one before.")
     for name, proof in d.proofs.items():
         verdict = "proved" if proof.ok else "NOT PROVED"
-        parts.append(
-            f"∂{loss(d)}/∂{name} is the derivative of the forward: {verdict}, {proof.words}."
-        )
+        left = rf"\partial {latex_name(loss(d))}/\partial {latex_name(name)}"
+        parts.append(f"${left}$ is the derivative of the forward: {verdict}, {proof.words}.")
     return parts
 
 
@@ -225,6 +223,8 @@ _SIGNS = {
     "ε": r"$\varepsilon$", "…": r"\dots{}",
 }  # fmt: skip
 _SUM = re.compile(r"Σ_(\w+)")
+_COMPARED = re.compile(r"\b([^\W\d]\w*) ([≠≥≤]) (\d+(?:\.\d+)?)\b")
+_RELATIONS = {"≠": r"\neq", "≥": r"\geq", "≤": r"\leq"}
 _INDEXED = re.compile(r"(δ|\w+)\[([\w,]*)\]")
 
 
@@ -246,6 +246,7 @@ def _words(text: str) -> str:
         return keep(f"${name}_{{{match[2].replace(',', '')}}}$")
 
     text = _SUM.sub(lambda m: keep(rf"$\Sigma_{{{m[1]}}}$"), text)
+    text = _COMPARED.sub(lambda m: keep(f"${latex_name(m[1])} {_RELATIONS[m[2]]} {m[3]}$"), text)
     text = _INDEXED.sub(index, text)
     for sign in "\\&%#_{}":
         text = text.replace(sign, r"\textbackslash{}" if sign == "\\" else f"\\{sign}")
