@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from field_cases import softmax
 
-from gradcheck import real, verify_vjp
+from gradcheck import real, verify_jvp, verify_vjp
 from gradcheck.reports.model import Verdict
 
 X = {"x": real("n")}
@@ -42,9 +42,18 @@ def test_an_input_without_axes(factor: float, verdict: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0)])
-def test_an_input_without_entries_beside_a_large_one(shape: tuple[int, ...]) -> None:
-    report = verify_vjp(
-        lambda v, x, w: (2 * v * x, np.zeros_like(w)),
+@pytest.mark.parametrize(
+    ("verify", "rule"),
+    [
+        (verify_vjp, lambda v, x, w: (2 * v * x, np.zeros_like(w))),
+        (verify_jvp, lambda t, x, w: 2 * t[0] * x),
+    ],
+)
+def test_an_input_without_entries_beside_a_large_one(
+    verify: Any, rule: Any, shape: tuple[int, ...]
+) -> None:
+    report = verify(
+        rule,
         of=lambda xp, x, w: x * x + xp.sum(w),
         inputs={"x": real("m n"), "w": real("k j"[: 2 * len(shape) - 1])},
         data={"x": points(300, 50), "w": np.zeros(shape)},

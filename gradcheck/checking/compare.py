@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def _forward_gap(evaluated: Evaluated, answer: Answer) -> str:
     off = gap > 2 * error + answer.rounding()[0]
     if not off.any():
         return ""
-    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+    place = at_largest(off)
     native, own = pair(float(theirs[place]), float(value[place]), 6)
     return (
         f"the native implementation computes another function: at {list(place)} it gives {native} where the "
@@ -179,7 +179,12 @@ def _is_weak(oracle: np.ndarray, tolerance: np.ndarray) -> bool:
     if not oracle.size:
         return False
     size = np.abs(oracle)
-    place = np.unravel_index(int(np.argmax(size)), size.shape)
+    place = at_largest(size)
     if size[place] == 0:
         return bool(tolerance.max() > WEAK)
     return bool(tolerance[place] > WEAK * size[place])
+
+
+def at_largest(array: Any) -> tuple[int, ...]:
+    """The place of the largest entry; of several the first."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(array)), np.shape(array)))

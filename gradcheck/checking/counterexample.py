@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.checking.compare import at_largest
 from gradcheck.checking.patterns import Group, groups, pattern_at
 from gradcheck.reports.model import NOTHING, Counterexample
 
@@ -30,7 +31,7 @@ def counterexample(
     expression = problem.expression(example)
     oracle = np.asarray(answer.jacobian, np.float64).reshape(evaluated.claim.shape)
     rated = np.where(comparison.wrong, comparison.ratio, -1.0)
-    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(rated)), rated.shape))
+    place = at_largest(rated)
     observed = [*others, (comparison.wrong, comparison.ratio, evaluated.claim, oracle)]
     found = groups(expression, observed)
     return Counterexample(

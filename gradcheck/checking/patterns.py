@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.algebra.shapes import base_axis
+from gradcheck.checking.compare import at_largest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,7 +126,7 @@ def _codes(shape: tuple[int, ...], joined: list[tuple[int, int]]) -> np.ndarray:
 
 def _worst(ratio: np.ndarray, wrong: np.ndarray) -> tuple[int, ...]:
     rated = np.where(wrong, ratio, -1.0) if wrong.any() else ratio
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(rated)), rated.shape))
+    return at_largest(rated)
 
 
 def _note(

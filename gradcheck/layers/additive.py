@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.checking.compare import at_largest
 from gradcheck.layers.faults import Fault
 from gradcheck.layers.large import fresh, label
 from gradcheck.layers.probes import signs_of
@@ -66,7 +67,7 @@ def _compared(pusher: Pushing, whole: list[Floats], parts: Sequence[Compared]) -
             # What leaves the range is for the values to refute.
             gap = np.where(np.isfinite(gap) & (gap > bound), gap, 0.0)
         if gap.any():
-            index = tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)), gap.shape))
+            index = at_largest(gap)
             came, wanted = pair(float(whole[k][index]), float(total[index]), 6)
             return Fault(
                 "linearity", "",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck import backends
+from gradcheck.arguments import counted
 from gradcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ def _count(found: Sequence[Any], names: Sequence[str], what: str) -> Fault:
     return Fault(
         "count",
         "",
-        f"the rule returned {len(found)} {what}{'' if len(found) == 1 else 's'}, but must return "
+        f"the rule returned {counted(len(found), what)}, but must return "
         f"{one}; an input without a derivative is declared constant(...)",
-        f"return {len(names)} {what}{'' if len(names) == 1 else 's'}",
+        f"return {counted(len(names), what)}",
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcheck.checking.compare import Comparison, compare
+from gradcheck.checking.compare import Comparison, at_largest, compare
 from gradcheck.layers import precision
 from gradcheck.layers.kinks import jumps, unlike
 from gradcheck.layers.widening import Lost, slight, widen
@@ -138,7 +138,7 @@ def _is_weak(size: Any, compared: Comparison, dtype: str) -> bool:
     """Whether the bound swallows even the largest entry, by the measure of the dtype."""
     limit = precision.weak_from(dtype)
     tolerance = np.broadcast_to(compared.tolerance, size.shape)
-    place = np.unravel_index(int(np.argmax(size)), size.shape)
+    place = at_largest(size)
     if size[place] == 0:
         return bool(tolerance.max() > limit)
     return bool(tolerance[place] > limit * size[place])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.checking.compare import at_largest
 from gradcheck.layers.claimed import names_of
 from gradcheck.layers.faults import Fault, structure
 from gradcheck.layers.layouts import strided
@@ -61,7 +62,7 @@ def _nonzero(raw: Any, name: str, what: str) -> Fault | None:
     found = np.asarray(raw)
     if not np.any(found) or not np.all(np.isfinite(found)):
         return None
-    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(found != 0)), found.shape))
+    place = at_largest(found != 0)
     given = "cotangent" if what == "gradient" else "tangent"
     return Fault(
         "linearity", name,

@@ -23,7 +23,7 @@ import numpy as np
 from gradcheck import backends, running
 from gradcheck.errors import GradcheckError
 from gradcheck.oracles import Oracle
-from gradcheck.running import DualNamespace, format_of
+from gradcheck.running import DualNamespace, format_of, rescaled
 from gradcheck.running.dual import Dual
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def output_bound(
     exact = reference.values(example, "float64")[output]
     narrow = "float32" if dtype == "float64" else dtype
     near = reference.values(example, narrow)[output]
-    ratio = format_of(dtype).unit / format_of(narrow).unit
-    slack = ratio * _largest_gap(near, exact) + 8 * format_of(dtype).unit * np.abs(exact)
+    slack = rescaled(_largest_gap(near, exact), narrow, dtype) + 8 * format_of(dtype).unit * np.abs(
+        exact
+    )
     return np.asarray(exact, np.float64), np.asarray(slack)
 
 
@@ -98,8 +99,8 @@ def measured(bench: Bench, example: Example, name: str, output: int) -> Floats:
     point = rounded(example, narrow)
     wide = np.asarray(bench.ask(oracle, point, name, output).jacobian, np.float64)
     near = np.asarray(bench.ask(oracle, point, name, output, narrow).jacobian, np.float64)
-    ratio = format_of(dtype).unit / format_of(narrow).unit
-    return np.asarray(ratio * _largest_gap(near, wide) + 4 * format_of(dtype).unit * np.abs(wide))
+    slack = rescaled(_largest_gap(near, wide), narrow, dtype)
+    return np.asarray(slack + 4 * format_of(dtype).unit * np.abs(wide))
 
 
 def own_oracle(reference: Reference) -> Oracle | None:

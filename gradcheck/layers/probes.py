@@ -36,6 +36,7 @@ from gradcheck.layers.claimed import names_of
 from gradcheck.layers.halving import Line
 from gradcheck.layers.large import SCALE, Entry, broken, label, odd, scaled, unscaled, written
 from gradcheck.layers.local import near
+from gradcheck.layers.probed import Probed
 from gradcheck.layers.tiles import compared, largest, rows
 
 if TYPE_CHECKING:
@@ -46,59 +47,12 @@ if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[Any]]
 
 PROBES = 3
-# Probes that would take longer than this many seconds are not begun.
-LIMIT = 900.0
 # How many of the entries that the screen suspects are looked at, until one lies at no kink.
 _SUSPECTS = 64
 # Up to so many entries the bound of single ones is carried through the whole forward at once.
 _WHOLE = 1 << 16
 # Which probe asks for a multiple of its cotangent, in other memory.
 ODD = 1
-
-
-@dataclass
-class Probed:
-    """What probes of one point found, for one input and one oracle.
-
-    Attributes:
-        probes: How many cotangents were compared.
-        detects: The smallest error in a single entry of the Jacobian that they would have seen.
-        worst: The worst error in units of its tolerance.
-        wrong: The wrong entry of the Jacobian: output, its index, the input's index; None if none.
-        blocks: The first blocks of outputs to which a bisection came.
-        extent: The block around the wrong entry in which outputs, and entries of the gradient, are wrong.
-        claim: What the rule says there.
-        oracle: What the oracle says.
-        bound: What rounding can explain.
-        zero: Whether a gradient of zeros would have been seen.
-        ones: Whether one of ones would have been.
-        kinks: How many entries lay at a kink, with the claim between the one-sided derivatives.
-        weak: Whether an error of the largest entry's own size would have passed.
-        measured: Whether an entry was judged by the measured error, since nothing could be carried.
-        fault: What is wrong with the rule whatever its derivative is.
-        trouble: Why nothing was compared; empty if it was.
-        seconds: How long it took.
-        predicted: How long it was to take, as far as one pass of each kind tells.
-    """
-
-    probes: int = 0
-    detects: float = 0.0
-    worst: float = 0.0
-    wrong: tuple[int, tuple[int, ...], tuple[int, ...]] | None = None
-    blocks: list[str] = field(default_factory=list)
-    extent: str = ""
-    claim: float = 0.0
-    oracle: float = 0.0
-    bound: float = 0.0
-    zero: bool = False
-    ones: bool = False
-    kinks: int = 0
-    weak: bool = False
-    measured: bool = False
-    fault: Fault | None = None
-    trouble: str = ""
-    seconds: float = 0.0
-    predicted: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -152,8 +106,7 @@ class Prober(Asking):
         # What has been run, the reverse passes of the other probes, and the calls of the rule.
         found.predicted = (now - start) + (PROBES - 1) * (now - reverse)
         found.predicted += PROBES * self.called
-        if found.predicted > LIMIT:
-            found.trouble = f"probes would take {found.predicted:.0f} s, more than {LIMIT:.0f} s"
+        if found.takes_too_long():
             return
         self._measure(narrow, narrower, exact)
         del narrow
@@ -208,8 +161,7 @@ class Prober(Asking):
             return True
         slack, ratio = seen
         top = float(np.max(size, initial=0.0))
-        found.detects, found.worst = max(found.detects, slack), max(found.worst, ratio)
-        found.weak |= top > 0 and not slack <= precision.weak_from(self.bench.dtype) * top
+        found.saw(slack, ratio, precision.weak_from(self.bench.dtype) * top)
         return False
 
     def _suspected(
@@ -408,12 +360,8 @@ class Prober(Asking):
         self, judged: _Judged, place: tuple[int, ...], bound: float, found: Probed
     ) -> None:
         """Say that an entry of the gradient is beyond its bound, though no single output's share is."""
-        gap = self.gap(judged.vectors, place)
-        found.worst = gap / bound if bound else np.inf
-        found.extent = (
-            f"no single entry is beyond its bound, but {label(self.name, place)} of the gradient is: "
-            f"off by {gap:.3g}, where rounding explains {bound:.3g}"
-        )
+        entry = f"{label(self.name, place)} of the gradient"
+        found.together(entry, self.gap(judged.vectors, place), bound)
 
     def _locate(self, vectors: list[Floats], place: tuple[int, ...], found: Probed) -> None:
         """Halve the cotangent until one output is left whose row is wrong at the place."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # What is carried along a direction: J u, and its error.
 VALUE, ERROR = range(2)
-_WIDE = "float64"
+WIDE = "float64"
 
 
 class Uncarried(Exception):
@@ -239,7 +239,7 @@ class Pushing:
             screen = self.screen(k, exact) if k in self.live else np.zeros(exact.shape)
             if not compared.carried:
                 compared.bounds.append(2 * screen)
-            elif self.bench.dtype != _WIDE:
+            elif self.bench.dtype != WIDE:
                 compared.bounds[k] = np.maximum(compared.bounds[k], screen)
             compared.limits.append(np.minimum(compared.bounds[k], screen))
         return compared
@@ -251,7 +251,7 @@ class Pushing:
         if not compared.carried:
             return 2 * limit
         error = 2 * self.error_at(direction, *row)
-        return error if self.bench.dtype == _WIDE else max(error, limit)
+        return error if self.bench.dtype == WIDE else max(error, limit)
 
     # ------------------------------------------------------------------ slice by slice
 

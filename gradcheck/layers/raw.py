@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.checking.compare import at_largest
 from gradcheck.layers.faults import Fault, FaultFound
 from gradcheck.layers.interplay import adjoint, aliased, interleaved
 from gradcheck.layers.large import label
 from gradcheck.layers.layouts import broadcast, layouts
 from gradcheck.layers.widening import slight
 from gradcheck.reports.numbers import pair
-from gradcheck.running import shorter_format
+from gradcheck.running import format_of, shorter_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +90,7 @@ class Contract:
     def expected(self, vectors: Sequence[Floats], name: str) -> tuple[Floats, Floats]:
         """The gradient that the rows of the claimed Jacobian add up to, and its admissible error."""
         value, bound = np.zeros(self.example.inputs[name].shape), np.zeros(())
-        unit = _unit(self.caller.dtype)
+        unit = format_of(self.caller.dtype).unit
         for vector, jacobian, error in zip(
             vectors, self.claimed.jacobians[name], self.bounds[name], strict=True
         ):
@@ -151,12 +152,6 @@ class Contract:
         return {n: p[0] for n, p in pairs.items()}, {n: p[1] for n, p in pairs.items()}
 
 
-def _unit(dtype: str) -> float:
-    from gradcheck.running import format_of
-
-    return format_of(dtype).unit
-
-
 def _apart(first: Floats, second: Floats, bound: Floats) -> tuple[int, ...] | None:
     """The entry that is furthest apart beyond the bound; what is not finite on both sides is equal."""
     if np.array_equal(first, second):
@@ -169,7 +164,7 @@ def _apart(first: Floats, second: Floats, bound: Floats) -> tuple[int, ...] | No
         gap = np.where(off, np.nan_to_num(np.abs(first - second), nan=np.inf), -1.0)
     if not off.any():
         return None
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)), gap.shape))
+    return at_largest(gap)
 
 
 # ---------------------------------------------------------------------- checks of a vjp
@@ -409,7 +404,7 @@ def _jvp_linear(contract: Contract) -> Iterator[Fault]:
 def _combined(contract: Contract, vectors: Sequence[Floats], output: int) -> tuple[Floats, Floats]:
     value: Any = np.zeros(contract.shapes[output])
     bound: Any = np.zeros(())
-    unit = _unit(contract.caller.dtype)
+    unit = format_of(contract.caller.dtype).unit
     for name, vector in zip(contract.inputs, vectors, strict=True):
         if name not in contract.claimed.jacobians:
             return value, np.full((), np.inf)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.checking import search
+from gradcheck.checking.compare import at_largest
 from gradcheck.checking.counterexample import literal, on_device
 from gradcheck.diagnosis import diagnose_opaque
 from gradcheck.diagnosis.model import blank
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gradcheck.layers.bench import Bench, Point
     from gradcheck.layers.faults import Fault
     from gradcheck.layers.judging import Judged
-    from gradcheck.layers.probes import Probed
+    from gradcheck.layers.probed import Probed
     from gradcheck.layers.rule import Rule
     from gradcheck.oracles import Oracle
 
@@ -184,7 +185,7 @@ class Refuter:
         claim = point.claimed.jacobians[name][output]
         oracle = np.asarray(judged.answer.jacobian, np.float64).reshape(claim.shape)
         rated = np.where(comparison.wrong, comparison.ratio, -1.0)
-        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(rated)), rated.shape))
+        place = at_largest(rated)
         split = point.outputs[output].ndim
         label = names_of(self.bench.rule.outputs, len(point.outputs))[output]
         found.entry = entry_text(label, place[:split], name, place[split:])

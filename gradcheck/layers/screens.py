@@ -15,7 +15,7 @@ import numpy as np
 from gradcheck.layers import precision
 from gradcheck.layers.pullback import can
 from gradcheck.layers.tiles import apart
-from gradcheck.running import format_of
+from gradcheck.running import format_of, rescaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,9 +54,8 @@ def narrow(bench: Bench, oracle: Oracle, ask: Callable[[str, Oracle], T]) -> tup
 
 def own_error(found: Floats, narrower: str, exact: Floats, dtype: str) -> Floats:
     """The error of a pass in the dtype, as one in a narrower format shows it, for each row: a column."""
-    ratio = format_of(dtype).unit / format_of(narrower).unit
     with np.errstate(all="ignore"):
-        return np.asarray(ratio * apart(found, exact))
+        return np.asarray(rescaled(apart(found, exact), narrower, dtype))
 
 
 def screen(own: Floats, size: Floats, dtype: str) -> Floats:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradcheck.checking.compare import at_largest
 from gradcheck.layers import extent, kinks, precision
 from gradcheck.layers.additive import not_additive
 from gradcheck.layers.asking import Malformed
@@ -35,9 +36,10 @@ from gradcheck.layers.large import (
     unscaled,
     written,
 )
-from gradcheck.layers.probes import LIMIT, ODD, PROBES, Probed, signs_of
+from gradcheck.layers.probed import Probed
+from gradcheck.layers.probes import ODD, PROBES, signs_of
 from gradcheck.layers.pullback import pullback
-from gradcheck.layers.pushing import ERROR, VALUE, Compared, Pushing
+from gradcheck.layers.pushing import ERROR, VALUE, WIDE, Compared, Pushing
 from gradcheck.running import format_of
 
 if TYPE_CHECKING:
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
 
 # So many columns with kinks are left out, as many as entries of a gradient are looked at.
 _COLUMNS = 64
-_WIDE = "float64"
 
 
 def by_tangents(
@@ -102,10 +103,7 @@ class Pusher(Pushing):
             compared = self._asked(probe, direction, found)
             if not probe:
                 found.predicted = probes * (time.perf_counter() - start)
-                if found.predicted > LIMIT:
-                    found.trouble = (
-                        f"probes would take {found.predicted:.0f} s, more than {LIMIT:.0f} s"
-                    )
+                found.takes_too_long()
             if found.trouble or found.fault or self._ends(probe, compared, found):
                 return
             found.probes += 1
@@ -160,7 +158,7 @@ class Pusher(Pushing):
     def _single(self, compared: Compared, k: int) -> float:
         """Of an output: halves with the larger bound, until that is no more than what is not looked at."""
         bounds = np.where(np.isfinite(compared.exact[k]), compared.bounds[k], 0.0)
-        row, limit = (k, _at_largest(bounds)), float(compared.limits[k].max())
+        row, limit = (k, at_largest(bounds)), float(compared.limits[k].max())
         bound = float(bounds[row[1]])
         line = Line([compared.direction])
         if limit < bound < np.inf:
@@ -206,7 +204,7 @@ class Pusher(Pushing):
             if off:
                 with np.errstate(all="ignore"):
                     np.divide(size, bound, where=size > 0, out=size)
-            index = _at_largest(size)
+            index = at_largest(size)
             ranked.append((off, float(size[index]), k, index))
         off, largest, k, index = max(ranked)
         return (k, index, off) if largest else None
@@ -219,8 +217,8 @@ class Pusher(Pushing):
         weights = [np.zeros(s) for s in self.shapes]
         weights[which][index] = 1.0
         framework = self.oracle.framework
-        question = self.bench.reference.question(self.oracle, self.example, self.name, 0, _WIDE)
-        asked = question.forward, question.arrays, question.wrt, _WIDE, self.device
+        question = self.bench.reference.question(self.oracle, self.example, self.name, 0, WIDE)
+        asked = question.forward, question.arrays, question.wrt, WIDE, self.device
         terms = np.abs(pullback(framework, *asked)(weights) * compared.direction).sum()
         exact, own = compared.exact[which], float(np.max(self.own[which]))
         paths = np.full(exact.shape, terms)
@@ -248,8 +246,7 @@ class Pusher(Pushing):
             worst = max(worst, float(ratio.max()))
         top = self._top(compared)
         found.measured |= suspects and not compared.carried
-        found.detects, found.worst = max(found.detects, slack), max(found.worst, worst)
-        found.weak |= top > 0 and not slack <= precision.weak_from(self.bench.dtype) * top
+        found.saw(slack, worst, precision.weak_from(self.bench.dtype) * top)
 
     def _certain(self, compared: Compared) -> Row | None:
         """Of many entries that are off, one that no kink explains: derivatives along ±u tell."""
@@ -261,7 +258,7 @@ class Pusher(Pushing):
             asked = self.bench, self.example, self.name, compared.direction
             pairs = {k: (compared.claim[k], compared.bounds[k]) for k in off}
             wrong = {k: off[k] & kinks.confirmed_along(*asked, k, *pairs[k]) for k in off}
-        return next(((k, _at_largest(w)) for k, w in wrong.items() if w.any()), None)
+        return next(((k, at_largest(w)) for k, w in wrong.items() if w.any()), None)
 
     def _narrowed(self, compared: Compared, row: Row) -> Floats | None:
         """A part of the tangent for which an entry is beyond its bound; None where none was found.
@@ -410,17 +407,12 @@ class Pusher(Pushing):
     def _together(self, part: Floats, row: Row, bound: float, found: Probed) -> None:
         """Say that an entry of J u is beyond its bound, though no single entry of the Jacobian is."""
         which, index = row
-        gap = self.gap(part, row)
-        place = _at_largest(np.abs(part))
+        place = at_largest(np.abs(part))
         unit = self._unit(place)
         found.wrong = (which, index, place)
         found.claim = float(self.plain(unit)[which][index])
         found.oracle, found.bound = self.truth_at(unit, which, index), bound
-        found.worst = gap / bound if bound else np.inf
-        found.extent = (
-            f"no single entry is beyond its bound, but {label(self.names[which], index)} of J u is: off by "
-            f"{gap:.3g}, where rounding explains {bound:.3g}"
-        )
+        found.together(f"{label(self.names[which], index)} of J u", self.gap(part, row), bound)
 
     def _refute(
         self, place: Place, row: Row, column: Compared, wrong: dict[int, Floats],
@@ -431,7 +423,7 @@ class Pusher(Pushing):
         if not wrong[which][index]:
             gaps = {k: np.where(wrong[k], column.gaps(k), -1.0) for k in wrong}
             which = max(gaps, key=lambda k: float(gaps[k].max()))
-            index = _at_largest(gaps[which])
+            index = at_largest(gaps[which])
         found.wrong = (which, index, place)
         found.claim = float(column.claim[which][index])
         found.oracle = float(column.exact[which][index])
@@ -456,7 +448,3 @@ class Pusher(Pushing):
             f"{extent.shown(self.name, block)} is the block of the input that is wrong there, and "
             f"{extent.shown(self.names[which], off)} that of the result"
         )
-
-
-def _at_largest(array: Floats) -> Place:
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(array)), array.shape))

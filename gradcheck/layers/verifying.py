@@ -30,7 +30,8 @@ from gradcheck.layers.given import given
 from gradcheck.layers.judging import judge
 from gradcheck.layers.large import with_zeros
 from gradcheck.layers.notes import note, seconds
-from gradcheck.layers.probes import Probed, Prober
+from gradcheck.layers.probed import Probed
+from gradcheck.layers.probes import Prober
 from gradcheck.layers.pullback import can
 from gradcheck.layers.reference import Reference, as_reference
 from gradcheck.layers.refuting import Refuter

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcheck.checking.compare import WEAK
+from gradcheck.checking.compare import WEAK, at_largest
 from gradcheck.errors import GradcheckError
 from gradcheck.layers import precision
 from gradcheck.layers.claimed import by_columns, by_rows
@@ -137,7 +137,7 @@ class Lost:
         with np.errstate(all="ignore"):
             lost = np.abs(found - exact) / np.maximum(2 * fmt.unit * np.abs(exact), fmt.flush)
         lost = np.where(np.isfinite(lost), lost, 0.0)
-        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(lost)), lost.shape))
+        place = at_largest(lost)
         if lost[place] > self.most:
             self.most = float(lost[place])
             shown, right = pair(float(found[place]), float(exact[place]), 6)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gradcheck.running import format_of
+from gradcheck.running import format_of, rescaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,8 +93,7 @@ def _of_half(
 
 def _scaled(seen: _Seen, measured: str, dtype: str) -> list[float]:
     """Twice the errors in one format, as they are in another."""
-    ratio = 2 * format_of(dtype).unit / format_of(measured).unit
-    return [ratio * error for error in seen.errors]
+    return [rescaled(2 * error, measured, dtype) for error in seen.errors]
 
 
 def _seen(values: Values, arrays: Sequence[Any], dtype: str) -> _Seen | None:

@@ -4,7 +4,7 @@ from gradcheck.running.balls import ErrorArray
 from gradcheck.running.decision import BranchLog, Decision
 from gradcheck.running.dual import Dual, DualNamespace
 from gradcheck.running.error import ErrorNamespace
-from gradcheck.running.formats import FORMATS, Format, format_of
+from gradcheck.running.formats import FORMATS, Format, format_of, rescaled
 from gradcheck.running.operations import ErrorOperations, rounded_input
 from gradcheck.running.shorter import shorter_format
 from gradcheck.running.truth import Truth, bounds, derivative
@@ -23,6 +23,7 @@ __all__ = [
     "bounds",
     "derivative",
     "format_of",
+    "rescaled",
     "rounded_input",
     "shorter_format",
 ]

@@ -112,3 +112,14 @@ def format_of(dtype: Any) -> Format:
         problem = f"no error analysis for dtype {name!r}; write one of {', '.join(FORMATS)}"
         raise UsageError(problem)
     return FORMATS[name]
+
+
+def rescaled(gap: Any, measured: Any, dtype: Any) -> Any:
+    """A rounding error that was measured in one format, as it is in another: to first order.
+
+    Args:
+        gap: The error, a number or an array.
+        measured: The format in which it was seen.
+        dtype: The format for which it is wanted.
+    """
+    return format_of(dtype).unit / format_of(measured).unit * gap

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck import backends
+from gradcheck.arguments import counted
 from gradcheck.errors import UsageError
 from gradcheck.layers.faults import Fault
 from gradcheck.layers.rule import Rule
@@ -195,7 +196,7 @@ def _gathered(
             "",
             f"{held.name}'s backward returned {len(returned)} gradients, but must return one for each of "
             f"{', '.join(moving)}",
-            f"return {len(moving)} gradient{'' if len(moving) == 1 else 's'}",
+            f"return {counted(len(moving), 'gradient')}",
         )
     found = dict(zip(moving, returned, strict=True))
     for name in held.attributes:

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gradcheck.arguments import counted
 from gradcheck.layers.faults import Fault, summed
 
 if TYPE_CHECKING:
@@ -179,11 +180,11 @@ def _miscount(record: _Record) -> Fault:
     raw = record.raw if isinstance(record.raw, tuple) else (record.raw,)
     count = len(record.wanted)
     text = (
-        f"{record.node._forward_cls.__name__}.backward returned {len(raw)} "
-        f"gradient{'' if len(raw) == 1 else 's'} for {count} arguments of forward: it must return one for "
+        f"{record.node._forward_cls.__name__}.backward returned "
+        f"{counted(len(raw), 'gradient')} for {count} arguments of forward: it must return one for "
         "each, None for those that are no tensors"
     )
-    return Fault("count", "", text, f"return {count} gradient{'' if count == 1 else 's'}")
+    return Fault("count", "", text, f"return {counted(count, 'gradient')}")
 
 
 def _inner(record: _Record, member: Any, expected: Any) -> Fault | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gradcheck.errors import UsageError
 from gradcheck.reports import numbers
 from gradcheck.reports.cleaning import visible
 from gradcheck.reports.findings import TITLES, findings
+from gradcheck.reports.formats import check_form
 from gradcheck.reports.html.heat import Heat, heat_of
 from gradcheck.reports.matrix import matrix
 from gradcheck.reports.model import Report
@@ -40,10 +40,9 @@ def html(report: Report) -> str:
     Raises:
         UsageError: Naming the extra, where the template engine is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader
-    except ImportError:
-        raise UsageError('the HTML report needs jinja2: pip install "gradcheck[html]"') from None
+    check_form("html")
+    from jinja2 import Environment, PackageLoader
+
     environment = Environment(
         loader=PackageLoader("gradcheck.reports.html", "."),
         autoescape=True,
